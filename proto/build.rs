@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "baton/exec/v1/exec.proto",
         "baton/metadata/v1/metadata.proto",
         "baton/warm/v1/warm.proto",
+        "baton/files/v1/files.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed=proto/{file}");

@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "baton/exec/v1/exec.proto",
         "baton/metadata/v1/metadata.proto",
         "baton/warm/v1/warm.proto",
+        "baton/files/v1/files.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={PROTO}/{file}");
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in all {
         let services = match file.package() {
             "baton.exec.v1" | "baton.warm.v1" => services().codec_path("crate::codec::CheckedCodec"),
-            "baton.metadata.v1" => services().codec_path("crate::codec::PlainCodec"),
+            "baton.metadata.v1" | "baton.files.v1" => services().codec_path("crate::codec::PlainCodec"),
             _ => services(),
         };
         descriptors.file = vec![file];
@@ -34,4 +35,5 @@ fn services() -> tonic_prost_build::Builder {
         .extern_path(".baton.exec.v1", "::baton_proto::exec")
         .extern_path(".baton.metadata.v1", "::baton_proto::metadata")
         .extern_path(".baton.warm.v1", "::baton_proto::warm")
+        .extern_path(".baton.files.v1", "::baton_proto::files")
 }

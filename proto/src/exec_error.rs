@@ -1,46 +1,22 @@
-//! Encodes an `ExecError` in gRPC's richer error model: a `google.rpc.Status` in `grpc-status-details-bin`
-//! (<https://google.aip.dev/193>), so that tools of every language can read it.
+//! `ExecError` in the details of a status.
 
 use bytes::Bytes;
-use prost::Message;
-use prost_types::Any;
 
+use crate::error_details;
 use crate::exec::ExecError;
 
 const NAME: &str = "baton.exec.v1.ExecError";
 
-/// `google.rpc.Status`.
-#[derive(Clone, PartialEq, Message)]
-struct Status {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
 impl ExecError {
     /// The details of a status of this gRPC code, whose message is this error's.
     pub fn to_details(&self, code: i32) -> Bytes {
-        let status = Status {
-            code,
-            message: self.message.clone(),
-            details: vec![Any {
-                type_url: format!("type.googleapis.com/{NAME}"),
-                value: self.encode_to_vec(),
-            }],
-        };
-        status.encode_to_vec().into()
+        error_details::encode(NAME, self, code, &self.message)
     }
 
     /// The first `ExecError` in the details of a status. `None` if there is none, or if they are no
     /// `google.rpc.Status`.
     pub fn from_details(details: &[u8]) -> Option<Self> {
-        let status = Status::decode(details).ok()?;
-        let is_ours = |any: &&Any| any.type_url.rsplit('/').next() == Some(NAME);
-        let any = status.details.iter().find(is_ours)?;
-        Self::decode(&*any.value).ok()
+        error_details::decode(NAME, details)
     }
 }
 
@@ -49,7 +25,11 @@ mod vectors;
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use prost_types::Any;
+
     use super::*;
+    use crate::error_details::Status;
     use crate::exec::exec_error::Kind;
 
     /// gRPC's `ABORTED`.

@@ -1,13 +1,15 @@
 //! The wire of Baton: generated messages, identifiers, and the limits that both ends must agree on. The services over
 //! them are in `baton-rpc`.
 //!
-//! Five packages, from the outside in: [`relay`] is visible to a relay, [`channel`] is inside the Noise transport
-//! messages, [`exec`] is the service that runs processes, [`metadata`] the service for records of processes, [`warm`]
-//! the board of warm sessions.
+//! Six packages, from the outside in: [`relay`] is visible to a relay, [`channel`] is inside the Noise transport
+//! messages, [`exec`] is the service that runs processes, [`files`] looks at files, [`metadata`] is the service for
+//! records of processes, [`warm`] the board of warm sessions.
 //! `docs/PROTOCOL.md` specifies them.
 
+mod error_details;
 mod exec_error;
 mod features;
+mod files_error;
 pub mod header;
 mod id;
 pub mod limits;
@@ -33,6 +35,12 @@ pub mod channel {
 pub mod exec {
     #![allow(missing_docs, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/baton.exec.v1.rs"));
+}
+
+/// `baton.files.v1`: looks at the exec-server's file system.
+pub mod files {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/baton.files.v1.rs"));
 }
 
 /// `baton.metadata.v1`: records of processes, and threads.

@@ -84,6 +84,16 @@ pub const REKEY_PACE: Duration = Duration::from_secs(1);
 /// Rekeys that a peer may start in a burst, beyond [`REKEY_PACE`].
 pub const REKEY_BURST: u32 = 16;
 
+/// Bytes of a path: Linux's PATH_MAX without the NUL that ends it.
+pub const PATH_MAX: usize = 4095;
+
+/// Bytes of one name in a directory: Linux's NAME_MAX.
+pub const NAME_MAX: usize = 255;
+
+/// Markers of one `FindUp`: more than a project's kinds of root have. With [`PATH_MAX`] it bounds the lookups of one
+/// call to some 33,000, and with [`NAME_MAX`] its memory to 8 KiB.
+pub const MARKERS_MAX: usize = 16;
+
 /// Bytes of a thread's id. It is a key of the exec-server's index, and an argument on a command line.
 pub const THREAD_ID_MAX: usize = 256;
 

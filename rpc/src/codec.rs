@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `baton.exec.v1` | [`CheckedCodec`], which checks a message before it decodes it | [`Checked`] |
 //! | `baton.warm.v1` | the same | the same |
-//! | `baton.metadata.v1` | [`PlainCodec`] | [`Decoded`], by its name in `decoded!` |
+//! | `baton.files.v1`, `baton.metadata.v1` | [`PlainCodec`] | [`Decoded`], by its name in `decoded!` |
 //!
 //! A request that does not decode is the client's fault: `INVALID_ARGUMENT`. tonic's own codec would answer `INTERNAL`,
 //! with the text of the protobuf library.
@@ -25,8 +25,8 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
 use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX};
-use baton_proto::metadata;
 use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
+use baton_proto::{files, metadata};
 
 /// The codec of services whose messages are checked before they are decoded ([`Checked`]).
 pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
@@ -124,8 +124,8 @@ impl<U: Message + Default + Decoded> Decoder for PlainDecoder<U> {
 }
 
 macro_rules! decoded {
-    ($error:expr; $($message:ident)*) => {
-        $(impl Decoded for metadata::$message {
+    ($error:expr; $($package:ident::$message:ident)*) => {
+        $(impl Decoded for $package::$message {
             fn unreadable() -> Status {
                 $error
             }
@@ -135,14 +135,17 @@ macro_rules! decoded {
 
 decoded! {
     Status::invalid_argument("the request does not decode: send the protobuf message of this method");
-    HistoryRequest ShowRequest ThreadsRequest ThreadShowRequest ThreadUpdateRequest ThreadArchiveRequest
-    ThreadDeleteRequest FlushRequest
+    files::StatRequest files::FindUpRequest
+    metadata::HistoryRequest metadata::ShowRequest metadata::ThreadsRequest metadata::ThreadShowRequest
+    metadata::ThreadUpdateRequest metadata::ThreadArchiveRequest metadata::ThreadDeleteRequest metadata::FlushRequest
 }
 
 decoded! {
     Status::internal("the exec-server sent an answer that does not decode");
-    HistoryPage ShowResponse ThreadsPage ThreadShowResponse ThreadUpdateResponse ThreadArchiveResponse
-    ThreadDeleteResponse FlushResponse
+    files::StatResponse files::FindUpResponse
+    metadata::HistoryPage metadata::ShowResponse metadata::ThreadsPage metadata::ThreadShowResponse
+    metadata::ThreadUpdateResponse metadata::ThreadArchiveResponse metadata::ThreadDeleteResponse
+    metadata::FlushResponse
 }
 
 impl Checked for ProcessEvent {

@@ -2,8 +2,11 @@
 
 use baton_vectors::{Case, Json, Vector, check, hex, list, object};
 use data_encoding::BASE64;
+use prost::Message as _;
+use prost_types::Any;
 
 use super::*;
+use crate::error_details::Status;
 use crate::exec::exec_error::Kind;
 
 const OURS: &str = "type.googleapis.com/baton.exec.v1.ExecError";
