@@ -23,7 +23,7 @@ mod link;
 mod outer;
 mod server;
 mod service;
-mod slots;
+pub mod slots;
 pub mod ticket;
 
 pub use baton_noise::{KeyLimit, RekeyPolicy, key};

@@ -15,31 +15,32 @@ use tokio::sync::oneshot;
 
 /// Slots shared by key, as the [module](self) describes. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Slots<K: Key>(Arc<Mutex<State<K>>>);
+pub struct Slots<K: Key>(Arc<Mutex<State<K>>>);
 
 /// Identifies one of the parties that share the slots.
-pub(crate) trait Key: Copy + Eq + Hash {}
+pub trait Key: Copy + Eq + Hash {}
 
 impl<K: Copy + Eq + Hash> Key for K {}
 
 /// A taken slot. Drop frees it for the next waiting request.
-pub(crate) struct Slot<K: Key> {
+pub struct Slot<K: Key> {
     slots: Slots<K>,
     key: K,
 }
 
 /// A key's share of the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QueueFull;
+pub struct QueueFull;
 
 /// The capacity of [`Slots`], and how keys share it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SlotLimits {
-    pub(crate) slots: usize,
+pub struct SlotLimits {
+    /// Slots of all keys.
+    pub slots: usize,
     /// Slots that one key may hold for each free slot.
-    pub(crate) weight: usize,
+    pub weight: usize,
     /// Requests that may wait, of all keys.
-    pub(crate) queue: usize,
+    pub queue: usize,
 }
 
 struct State<K> {
@@ -63,7 +64,7 @@ struct Waiter {
 }
 
 /// A request for a slot, which may wait in the queue. Drop before [`granted`](Self::granted) returns cancels it.
-pub(crate) struct SlotRequest<K: Key> {
+pub struct SlotRequest<K: Key> {
     slots: Slots<K>,
     key: K,
     waits: Option<(u64, oneshot::Receiver<()>)>,
@@ -71,7 +72,8 @@ pub(crate) struct SlotRequest<K: Key> {
 }
 
 impl<K: Key> Slots<K> {
-    pub(crate) fn new(limits: SlotLimits) -> Self {
+    /// All slots are free.
+    pub fn new(limits: SlotLimits) -> Self {
         Self(Arc::new(Mutex::new(State {
             limits,
             taken: 0,
@@ -84,7 +86,10 @@ impl<K: Key> Slots<K> {
     }
 
     /// Requests a slot for `key`. Takes a free one at once, or joins the queue.
-    pub(crate) fn request(&self, key: K) -> Result<SlotRequest<K>, QueueFull> {
+    ///
+    /// # Errors
+    /// [`QueueFull`].
+    pub fn request(&self, key: K) -> Result<SlotRequest<K>, QueueFull> {
         let mut state = self.lock();
         let request = |waits| SlotRequest {
             slots: self.clone(),
@@ -100,8 +105,7 @@ impl<K: Key> Slots<K> {
     }
 
     /// The number of taken slots.
-    #[cfg(test)]
-    pub(crate) fn taken(&self) -> usize {
+    pub fn taken(&self) -> usize {
         self.lock().taken
     }
 
@@ -112,7 +116,7 @@ impl<K: Key> Slots<K> {
 
 impl<K: Key> SlotRequest<K> {
     /// Waits until the slot is granted, and returns it. Cancellation safe: a dropped call leaves the queue.
-    pub(crate) async fn granted(mut self) -> Slot<K> {
+    pub async fn granted(mut self) -> Slot<K> {
         if let Some((_, granted)) = &mut self.waits {
             // The sender stays in the shared state, which `self.slots` keeps alive, until it sends.
             let _ = granted.await;
