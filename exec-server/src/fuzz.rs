@@ -3,4 +3,8 @@
 use baton_fuzz::Target;
 
 /// All of them.
-pub const TARGETS: &[Target] = &[crate::service::fuzz::REQUESTS, crate::warm::fuzz::STATES];
+pub const TARGETS: &[Target] = &[
+    crate::files::fuzz::REQUESTS,
+    crate::service::fuzz::REQUESTS,
+    crate::warm::fuzz::STATES,
+];

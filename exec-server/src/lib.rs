@@ -1,7 +1,8 @@
-//! Runs processes for clients: the service `baton.exec.v1.Exec`.
+//! Runs processes for clients, the service `baton.exec.v1.Exec`, and looks at files, `baton.files.v1.Files`.
 //!
 //! * [`server`]: a complete exec-server, mounted on a channel, with an ordered shutdown;
 //! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
+//! * [`files`]: looks at the file system, in threads that it may hold up;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * `warm`: the service `baton.warm.v1.Warm`, a board of what clients keep warm;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
@@ -9,10 +10,11 @@
 //! * [`termination`]: how a process ended;
 //! * [`limits`]: every bound, with its reason and what it can cost.
 //!
-//! The service is an ordinary tonic service. `baton_channel::Server` adds the caller as `Arc<Peer>` to the request's
+//! Both services are ordinary tonic services. `baton_channel::Server` adds the caller as `Arc<Peer>` to the request's
 //! extensions, and an `Arc<ServerCall>`, in which stages are recorded and which carries the trace context.
 
 mod error;
+pub mod files;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -28,6 +30,7 @@ mod warm;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
 pub use error::{InvalidStart, RequestError, StartError};
+pub use files::FilesService;
 pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
+
 /// Processes alive at once, over all clients, those being killed included; [`Settings::max_processes`](crate::Settings)
 /// sets another limit. Protects the machine's process table and descriptors: three per process, four with stdin, two
 /// more below [`HOLD_CHILD_ENDS_BELOW`].
@@ -138,6 +140,24 @@ pub const FINISHED_BYTES: usize = 128 * 1024 * 1024;
 /// Longest time between an output event and the report of its `seq` to the observer. After a crash the stored last
 /// `seq` is at most this old, plus the delay of the writer. Protects the writer from a report per output event.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Lookups of paths that wait for the file system at once, over all clients: one thread and one descriptor each.
+/// [`SHARE_OF_FREE`] applies, so a key whose file system hangs holds three quarters and leaves the rest to others.
+pub const LOOKUPS_AT_ONCE: usize = 32;
+
+/// Lookups that wait for a slot, of all clients. One key may have half: more than the calls of one session. Protects
+/// memory: some 10 KiB each, 10 MiB in all.
+pub const LOOKUPS_QUEUE: usize = 1024;
+
+/// Longest wait of a lookup, for its slot and for the file system: more than a disk needs to spin up. Protects clients
+/// from a mount that hangs.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The stack of a lookup's thread: some buffers of a path's length. 8 MiB for all of them.
+pub const LOOKUP_STACK: usize = 256 * 1024;
+
+/// Largest request to `Files`: one path and all markers of the greatest length, with their field headers.
+pub const FILES_REQUEST_BYTES: usize = PATH_MAX + MARKERS_MAX * (NAME_MAX + 3) + 64;
 
 /// Longest wait of a start until its record is durable, where that is required. A disk that takes longer has a fault;
 /// the client gets an error, and nothing runs.

@@ -25,21 +25,24 @@ use std::time::Duration;
 
 use baton_channel::{Routes, Server, ServerError, Service};
 use baton_rpc::exec::exec_server::ExecServer as ExecRoutes;
+use baton_rpc::files::files_server::FilesServer;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 
 use crate::CloneUnavailable;
+use crate::files::FilesService;
 use crate::records::{Gate, Observer, Records};
 use crate::service::ExecService;
 use crate::settings::Settings;
 
 /// Runs commands for the clients of a [`Server`], with an ordered shutdown.
 ///
-/// `S` are the services mounted beside `Exec`.
+/// `S` are the services mounted beside `Exec` and `Files`.
 pub struct ExecServer<S = NoService> {
     server: Server,
     service: ExecService,
+    files: FilesService,
     services: S,
     hooks: Vec<ShutdownHook>,
 }
@@ -158,6 +161,7 @@ impl<S> Builder<S> {
         Ok(ExecServer {
             server: self.server,
             service,
+            files: FilesService::new(self.settings.directory),
             services: self.services,
             hooks: self.hooks,
         })
@@ -166,7 +170,7 @@ impl<S> Builder<S> {
 
 impl<S> ExecServer<S>
 where
-    Routes<ExecRoutes<ExecService>, S>: Service,
+    Routes<ExecRoutes<ExecService>, Routes<FilesServer<FilesService>, S>>: Service,
 {
     /// The service `Exec`. Clones of it share the processes.
     pub fn service(&self) -> &ExecService {
@@ -200,10 +204,12 @@ where
         let Self {
             server,
             service,
+            files,
             services,
             hooks,
         } = self;
-        let routes = Routes::new(service.clone().into_server(), services);
+        let routes = Routes::new(files.into_server(), services);
+        let routes = Routes::new(service.clone().into_server(), routes);
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
             () = cut => Ok(()),

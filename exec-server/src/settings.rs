@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use baton_spawn::Method as SpawnMethod;
 
@@ -44,11 +45,20 @@ impl Default for Settings {
 impl Directory {
     /// `None` is the server's own.
     pub(crate) fn path(self) -> Option<CString> {
+        let home = self.home()?;
+        CString::new(home.into_os_string().into_vec()).ok()
+    }
+
+    /// The directory if it exists, else the server's own. May wait for the file system.
+    pub(crate) fn present(self) -> PathBuf {
+        self.home()
+            .filter(|home| home.is_dir())
+            .unwrap_or_else(|| PathBuf::from("."))
+    }
+
+    fn home(self) -> Option<PathBuf> {
         match self {
-            Self::Home => {
-                let home = std::env::home_dir().filter(|home| home.is_absolute());
-                home.and_then(|home| CString::new(home.into_os_string().into_vec()).ok())
-            }
+            Self::Home => std::env::home_dir().filter(|home| home.is_absolute()),
             Self::Own => None,
         }
     }

@@ -1,0 +1,127 @@
+//! Why a lookup fails, and its encoding: a gRPC code, a message, and a `FilesError` in the status details.
+//!
+//! No message holds a path, because a status message may be exported as telemetry.
+
+use std::io;
+
+use baton_proto::files::FilesError as Detail;
+use baton_proto::files::files_error::Kind;
+use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
+use rustix::io::Errno;
+use tonic::{Code, Status};
+
+use crate::limits::LOOKUP_TIMEOUT;
+
+/// A lookup failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// Server's fault: the request's extensions have no `Peer`.
+    #[error("the caller of this request is not known")]
+    Unauthenticated,
+    /// Client's fault.
+    #[error("{0}")]
+    Path(#[from] InvalidPath),
+    /// Client's fault.
+    #[error("{0}")]
+    Markers(#[from] InvalidMarkers),
+    /// Client's fault.
+    #[error("the start directory does not exist: check its path on the exec-server's machine")]
+    NotFound,
+    /// Neither's fault.
+    #[error("the start directory was removed or replaced during the search: search again")]
+    Vanished,
+    /// Client's fault.
+    #[error("the start is not a directory: search from the directory that holds it")]
+    NotADirectory,
+    /// Fault of the client, or of the exec-server's owner.
+    #[error(
+        "the exec-server's user may not search a directory on the way to the start: check its permissions"
+    )]
+    NotPermitted,
+    /// Client's fault: see [`LOOKUPS_QUEUE`](crate::limits::LOOKUPS_QUEUE).
+    #[error(
+        "too many lookups of this client's key wait for the file system: try again when some are answered"
+    )]
+    Busy,
+    /// Fault of the server's machine.
+    #[error(
+        "the file system did not answer within {} s: check the mounts of the exec-server's machine, or try again",
+        LOOKUP_TIMEOUT.as_secs()
+    )]
+    TimedOut,
+    /// Fault of the server's machine.
+    #[error("the file system or the operating system failed: {0}")]
+    Io(#[source] io::Error),
+}
+
+/// What is wrong with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    /// The operating system ends a path there.
+    #[error("the path contains a NUL byte")]
+    Nul,
+    /// Relative to what would depend on the exec-server.
+    #[error("the path must be absolute, or empty for the exec-server's default directory")]
+    Relative,
+    /// The path, or one of its names.
+    #[error("the path is too long: it has at most {PATH_MAX} bytes, and each name in it {NAME_MAX}")]
+    TooLong,
+}
+
+/// What is wrong with the markers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMarkers {
+    /// None or too many.
+    #[error("a search has 1 to {MARKERS_MAX} markers")]
+    Count,
+    /// Not a name in a directory.
+    #[error("a marker is one name of 1 to {NAME_MAX} bytes, without `/` and NUL, and not `.` or `..`")]
+    Name,
+}
+
+impl FilesError {
+    /// What an error of the operating system says about a start directory.
+    pub(super) fn of_start(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Self::NotFound,
+            Some(Errno::ACCESS | Errno::PERM) => Self::NotPermitted,
+            Some(Errno::NAMETOOLONG) => InvalidPath::TooLong.into(),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<FilesError> for Status {
+    fn from(error: FilesError) -> Self {
+        let message = error.to_string();
+        let (code, kind) = match error {
+            FilesError::Unauthenticated => return Status::unauthenticated(message),
+            FilesError::Path(_) => (Code::InvalidArgument, Kind::InvalidPath),
+            FilesError::Markers(_) => (Code::InvalidArgument, Kind::InvalidMarkers),
+            FilesError::NotFound | FilesError::Vanished => (Code::NotFound, Kind::NotFound),
+            FilesError::NotADirectory => (Code::FailedPrecondition, Kind::NotADirectory),
+            FilesError::NotPermitted => (Code::PermissionDenied, Kind::NotPermitted),
+            FilesError::Busy => (Code::ResourceExhausted, Kind::Busy),
+            FilesError::TimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
+            FilesError::Io(_) => (Code::Unavailable, Kind::IoFailed),
+        };
+        let detail = Detail {
+            kind: kind.into(),
+            message: message.clone(),
+        };
+        let details = detail.to_details(code.into());
+        Status::with_details(code, message, details)
+    }
+}
+
+impl From<InvalidPath> for Status {
+    fn from(error: InvalidPath) -> Self {
+        FilesError::from(error).into()
+    }
+}
+
+impl From<InvalidMarkers> for Status {
+    fn from(error: InvalidMarkers) -> Self {
+        FilesError::from(error).into()
+    }
+}

@@ -1,0 +1,106 @@
+//! Arbitrary requests to `Files`. Asserts: what passes the check is what was asked for and names one thing on the file
+//! system, and what does not is a typed error without the path.
+
+use std::os::unix::ffi::OsStrExt;
+
+use baton_fuzz::Target;
+use baton_proto::files::{FilesError as Detail, FindUpRequest, StatRequest};
+use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
+use bytes::Bytes;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use super::request::{Markers, RequestedPath};
+
+/// The input: an encoded `FindUpRequest`, which also decodes as a `StatRequest` if it has no marker.
+pub(crate) const REQUESTS: Target = Target {
+    name: "files-requests",
+    run,
+    seeds,
+};
+
+fn run(input: &[u8]) {
+    if let Ok(request) = StatRequest::decode(input) {
+        check_path(request.path);
+    }
+    let Ok(FindUpRequest { start, markers }) = FindUpRequest::decode(input) else {
+        return;
+    };
+    check_path(start);
+    match Markers::try_from(markers.clone()) {
+        Ok(checked) => {
+            assert!((1..=MARKERS_MAX).contains(&markers.len()));
+            assert!(
+                checked
+                    .iter()
+                    .map(OsStrExt::as_bytes)
+                    .eq(markers.iter().map(|name| &name[..]))
+            );
+            for name in checked.iter() {
+                let path = std::path::Path::new("/a").join(name);
+                assert!(
+                    name.len() <= NAME_MAX && path.file_name() == Some(name),
+                    "{name:?}"
+                );
+                assert_eq!(path.parent(), Some("/a".as_ref()), "{name:?}");
+            }
+        }
+        Err(error) => assert_typed(error.into()),
+    }
+}
+
+fn check_path(asked: Bytes) {
+    match RequestedPath::try_from(asked.clone()) {
+        Ok(checked) => match checked.path() {
+            None => assert!(asked.is_empty()),
+            Some(path) => {
+                assert!(path.is_absolute() && asked.len() <= PATH_MAX && !asked.contains(&0));
+                assert_eq!(path.as_os_str().as_bytes(), asked);
+            }
+        },
+        Err(error) => assert_typed(error.into()),
+    }
+}
+
+fn assert_typed(status: Status) {
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(Detail::from_details(status.details()).is_some(), "{status:?}");
+}
+
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let request = |start: &[u8], markers: &[&[u8]]| {
+        FindUpRequest {
+            start: Bytes::copy_from_slice(start),
+            markers: markers.iter().map(|name| Bytes::copy_from_slice(name)).collect(),
+        }
+        .encode_to_vec()
+    };
+    let long = [&b"/"[..], &[b'a'; PATH_MAX]].concat();
+    vec![
+        (
+            "a-search",
+            request(b"/srv/project/src", &[b".git", b"Cargo.toml"]),
+        ),
+        ("the-default-directory", request(b"", &[b".hg"])),
+        ("relative", request(b"a/../b", &[b".git"])),
+        ("nul", request(b"/a\0b", &[b".g\0t"])),
+        ("too-long", request(&long, &[&[b'm'; NAME_MAX + 1]])),
+        ("no-names", request(b"/", &[b"", b".", b"..", b"a/b"])),
+        ("no-marker", request(b"/a", &[])),
+        ("too-many", request(b"/a", &[&b"m"[..]; MARKERS_MAX + 1])),
+        (
+            "a-stat",
+            StatRequest {
+                path: Bytes::from_static(b"/etc/hostname"),
+                follow: true,
+            }
+            .encode_to_vec(),
+        ),
+    ]
+}
+
+#[cfg(test)]
+#[test]
+fn no_request_passes_its_check_as_another_than_it_was() {
+    baton_fuzz::replay(&REQUESTS);
+}
