@@ -19,10 +19,12 @@ use tonic::Code;
 
 use crate::command::Command;
 use crate::error::RunError;
+use crate::files::Files;
 use crate::limits;
 use crate::records::Records;
 use crate::run::{Event, ExitStatus, Run};
 use crate::stdin::Stdin;
+use crate::workspace::{RootFinder, Workspace};
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
 
@@ -31,6 +33,7 @@ use baton_channel::ticket::Ticket;
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
+    roots: RootFinder,
 }
 
 impl std::fmt::Debug for Client {
@@ -81,7 +84,8 @@ impl Client {
 
     /// A client over an existing channel, which other services may share.
     pub fn over(channel: Channel) -> Self {
-        Self { channel }
+        let roots = RootFinder::over(Files::over(channel.clone()));
+        Self { channel, roots }
     }
 
     /// Connects now instead of at the first command. Returns the exec-server's epoch.
@@ -136,6 +140,16 @@ impl Client {
     /// The records of the commands that ran under this client's key, its threads, and barriers. Uses the same session.
     pub fn records(&self) -> Records {
         Records::over(self.channel.clone())
+    }
+
+    /// Looks at files on the exec-server's machine. Uses the same session.
+    pub fn files(&self) -> Files {
+        self.roots.files().clone()
+    }
+
+    /// Finds project roots. A new workspace has kept no root. Uses the same session.
+    pub fn workspace(&self) -> Workspace {
+        Workspace::over(self.roots.clone())
     }
 
     /// Ends the session after everything queued was sent: the exec-server learns of a run that was just dropped before

@@ -2,7 +2,8 @@
 //!
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
 //! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
-//! with a writer for its standard input. [`Client::records`] returns records of earlier commands.
+//! with a writer for its standard input. [`Client::records`] returns records of earlier commands. [`Client::files`]
+//! looks at files, and [`Client::workspace`] finds the root of a project.
 //!
 //! ```no_run
 //! use baton_core_client::{Client, Command, Seed};
@@ -20,6 +21,7 @@
 mod client;
 mod command;
 mod error;
+mod files;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -29,6 +31,7 @@ mod records;
 mod run;
 mod stdin;
 pub mod warm;
+mod workspace;
 
 pub use baton_channel::key::{PublicKey, Seed, StaticKey};
 pub use baton_channel::ticket::{Ticket, TicketError};
@@ -38,7 +41,12 @@ pub use baton_channel::{
 pub use client::{Client, Output, PingedSession};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
+pub use files::{
+    FileKind, FileStatus, Files, FilesError, FilesFailure, ProjectRoot, Stat, Unreadable, UnreadableReason,
+    UpwardSearch,
+};
 pub use memory::keep_freed_memory;
 pub use records::{Pages, Records, RecordsError};
 pub use run::{Event, ExitStatus, Run};
 pub use stdin::{Stdin, StdinError};
+pub use workspace::Workspace;

@@ -1,7 +1,5 @@
 //! Limits of the client, each with what it protects.
 
-use std::time::Duration;
-
 /// Default limit of the output that [`crate::Client::run`] collects, in bytes. Protects the caller's memory; use
 /// [`crate::Client::start`] for more output.
 pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
@@ -11,6 +9,10 @@ pub const OUTBOX: usize = 8;
 
 /// Largest chunk of standard input in one message: one write to the command's pipe.
 pub const STDIN_CHUNK: usize = 128 * 1024;
+
+/// Ancestors that are probed at once for a project root, where the exec-server has no `FindUp`: most roots are nearer.
+/// With 16 markers that is half of the calls of a session.
+pub const PROBED_AT_ONCE: usize = 8;
 
 /// Bytes of consumed output after which the client acknowledges it, so that the exec-server can free its log.
 pub const ACK_BATCH: usize = 512 * 1024;
