@@ -152,6 +152,11 @@ impl Client {
         Workspace::over(self.roots.clone())
     }
 
+    /// Finds project roots, and keeps none.
+    pub(crate) fn roots(&self) -> &RootFinder {
+        &self.roots
+    }
+
     /// Ends the session after everything queued was sent: the exec-server learns of a run that was just dropped before
     /// this returns. A later command starts a new session.
     pub async fn close(&self) {

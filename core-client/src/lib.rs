@@ -3,7 +3,7 @@
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
 //! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
 //! with a writer for its standard input. [`Client::records`] returns records of earlier commands. [`Client::files`]
-//! looks at files, and [`Client::workspace`] finds the root of a project.
+//! looks at files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a turn changed.
 //!
 //! ```no_run
 //! use baton_core_client::{Client, Command, Seed};
@@ -30,6 +30,7 @@ mod memory;
 mod records;
 mod run;
 mod stdin;
+mod thread;
 pub mod warm;
 mod workspace;
 
@@ -49,4 +50,5 @@ pub use memory::keep_freed_memory;
 pub use records::{Pages, Records, RecordsError};
 pub use run::{Event, ExitStatus, Run};
 pub use stdin::{Stdin, StdinError};
+pub use thread::{ChangedFile, Changes, ChangesError, Diff, RepositoryChanges, Thread};
 pub use workspace::Workspace;

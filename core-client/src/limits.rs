@@ -1,5 +1,7 @@
 //! Limits of the client, each with what it protects.
 
+use std::time::Duration;
+
 /// Default limit of the output that [`crate::Client::run`] collects, in bytes. Protects the caller's memory; use
 /// [`crate::Client::start`] for more output.
 pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
@@ -13,6 +15,26 @@ pub const STDIN_CHUNK: usize = 128 * 1024;
 /// Ancestors that are probed at once for a project root, where the exec-server has no `FindUp`: most roots are nearer.
 /// With 16 markers that is half of the calls of a session.
 pub const PROBED_AT_ONCE: usize = 8;
+
+/// Changed paths of a turn that a [`crate::Thread`] records. With more, it asks git about the whole repository.
+pub const CHANGED_PATHS_MAX: usize = 4096;
+
+/// Bytes of all changed paths of a turn, which are arguments of one command: a quarter of what Linux allows. Protects
+/// the caller's memory.
+pub const CHANGED_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of `git status` about a turn. Protects the caller's memory: a decoded entry takes some 100 bytes more.
+pub const STATUS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of `git diff` about a turn. A larger one is reported as such. Protects the caller's memory.
+pub const DIFF_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest run of git about a turn: more than the status of a large repository on a slow disk needs. Protects the
+/// caller from a file system that hangs.
+pub const GIT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes of git's message that an error shows: some lines.
+pub const GIT_MESSAGE_BYTES: usize = 1024;
 
 /// Bytes of consumed output after which the client acknowledges it, so that the exec-server can free its log.
 pub const ACK_BATCH: usize = 512 * 1024;
