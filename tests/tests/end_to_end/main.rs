@@ -18,8 +18,9 @@
 //!   exec-server;
 //! * `crashes`: repeated kills of an exec-server: no start runs twice, and no record behind a barrier is lost;
 //! * `ends`: a client, relay or exec-server that ends or is killed, and its surviving processes;
+//! * `volume`: no byte of input or output is lost;
 //! * `warm`: `baton warm`, pooled sessions, and that no state of one command is visible in the next;
-//! * `volume`: no byte of input or output is lost.
+//! * `workspace`: the root of a project, and what a turn changed in it.
 //!
 //! Every wait has a deadline far beyond the need of a loaded machine. `BATON_TEST_FULL=1` raises the amounts.
 
@@ -42,3 +43,4 @@ mod tls;
 mod trace;
 mod volume;
 mod warm;
+mod workspace;

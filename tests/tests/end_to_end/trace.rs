@@ -119,6 +119,53 @@ fn caller(tracestate: &str) -> TraceContext {
 }
 
 #[test]
+fn a_search_for_a_root_is_a_whole_trace_that_names_no_path() {
+    let traced = Traced::new();
+    let dir = tempfile::tempdir().unwrap();
+    let start = dir.path().join("a-secret-name");
+    std::fs::create_dir(&start).unwrap();
+    std::fs::write(dir.path().join(".secret-marker"), b"").unwrap();
+    let exporter = traced.exporter();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = traced.client(&exporter);
+        let workspace = client.workspace();
+        let found = workspace.project_root(&start, [".secret-marker"]).await.unwrap();
+        assert_eq!(found.root.unwrap().depth, 1);
+        let missing = start.join("missing");
+        workspace
+            .project_root(&missing, [".secret-marker"])
+            .await
+            .unwrap_err();
+        client.close().await;
+    });
+    exporter.shutdown(PATIENCE);
+    let spans = traced.all_spans();
+    for trace in traces(&spans) {
+        let stages: Vec<_> = of_trace(&spans, trace)
+            .iter()
+            .map(|span| stage_of(span).to_owned())
+            .collect();
+        for stage in ["call", "dispatch", "rpc", "transit", "terminal.transit"] {
+            assert_eq!(
+                stages.iter().filter(|name| *name == stage).count(),
+                1,
+                "{stage}: {stages:?}"
+            );
+        }
+    }
+    assert_eq!(traces(&spans).len(), 2);
+    let rpc: Vec<_> = spans.iter().filter(|span| stage_of(span) == "rpc").collect();
+    assert_eq!(rpc.len(), 2);
+    for span in rpc {
+        assert_eq!(span.span.name, "baton.files.v1.Files/FindUp");
+        assert_eq!(span.attribute("rpc.method"), Some("baton.files.v1.Files/FindUp"));
+    }
+    let exported = format!("{spans:?}");
+    assert!(!exported.contains("secret"), "{exported}");
+}
+
+#[test]
 fn an_echo_over_a_cold_session_is_one_whole_trace() {
     let traced = Traced::new();
     run(traced.exec(&[], &["echo", "ok"])).assert_printed("ok\n");
