@@ -159,7 +159,7 @@ fn caller_context(parts: &mut http::request::Parts) -> ExtractedContext {
         return context.into();
     }
     let extracted = TraceContext::extract(&parts.headers);
-    if extracted.context.is_some() || !bridge::is_active() {
+    if extracted.context.is_some() {
         return extracted;
     }
     let current = bridge::current();

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_core_client::warm::{HitPercent, Warm, WarmInterval, Warmer};
-use baton_core_client::{Client, Command, ExitStatus};
+use baton_core_client::warm::{WarmInterval, Warmer};
+use baton_core_client::{Client, Command, ExitStatus, Workspace};
 use baton_turn::prefix::{CacheHits, Declaration, PrefixGuard, Section, Stability};
 use baton_turn::{Step, StepOptions, Thread, ToolCall, TurnTimings};
 use futures_util::future::join_all;
@@ -23,25 +23,17 @@ const WARM_INTERVAL: Duration = Duration::from_secs(240);
 const SYSTEM: &str = "You work in a directory of a project. Use the tools.";
 const TOOLS: [&str; 3] = ["list_files", "read_file", "count_lines"];
 
-/// The session with the exec-server, which the warmer keeps.
-struct Session(Client);
-
-impl Warm for Session {
-    async fn warm(&self) -> Result<HitPercent, String> {
-        self.0
-            .connect()
-            .await
-            .map(|_| HitPercent::ALL)
-            .map_err(|error| error.to_string())
-    }
-}
+/// A directory that has one of these is the root of a project.
+const MARKERS: [&str; 2] = [".git", "Cargo.toml"];
 
 pub(crate) struct Agent {
     thread: Thread,
     model: Model,
     client: Client,
     warmer: Warmer,
+    workspace: Workspace,
     directory: PathBuf,
+    root: PathBuf,
     messages: Vec<String>,
     prefix: PrefixGuard,
     hits: CacheHits,
@@ -54,14 +46,19 @@ impl Agent {
         provider: &SdkTracerProvider,
         directory: &Path,
     ) -> Result<Self> {
+        // The first turn takes this root without a call.
+        let workspace = client.workspace();
+        workspace.find_at_startup(directory, MARKERS).await?;
         Ok(Self {
             thread: Thread::new("conversation-1")?
                 .with_agent("example")
                 .with_provider(provider),
             model: Model::connect(model).await?,
-            warmer: Warmer::start(Session(client.clone()), WarmInterval::try_from(WARM_INTERVAL)?),
+            warmer: Warmer::start(client.clone(), WarmInterval::try_from(WARM_INTERVAL)?),
             client,
+            workspace,
             directory: directory.to_owned(),
+            root: directory.to_owned(),
             messages: Vec::new(),
             prefix: PrefixGuard::new(Declaration::new([
                 ("tools", Stability::Stable),
@@ -82,6 +79,10 @@ impl Agent {
         let turn = self.thread.turn()?; // invoke_agent
         let _call = self.warmer.call();
         self.hits.begin_turn();
+        let search = turn.with_context(self.workspace.project_root(&self.directory, MARKERS));
+        if let Some(found) = search.await?.root {
+            self.root = found.directory;
+        }
         self.messages.push(question.to_owned());
         for _ in 0..STEPS_MAX {
             let step = turn.step_with(StepOptions::default().provider("example"))?; // chat
@@ -108,7 +109,7 @@ impl Agent {
 
     /// One call of the model.
     async fn ask(&mut self, step: &Step) -> Result<Answer> {
-        step.set_prefix(&self.prefix.check(&sections(&self.messages, &self.directory))?);
+        step.set_prefix(&self.prefix.check(&sections(&self.messages, &self.root))?);
         let mut reply = self.model.ask(&self.messages).await?;
         let chunks = step.try_stream(reply.chunks(), Chunk::is_content); // ttft, decode
         let answer = Answer::read(chunks).await?;
@@ -126,7 +127,7 @@ impl Agent {
     async fn run_tool(&self, call: ToolCall, tool: &ToolRequest) -> String {
         let command = Command::new(&tool.program)
             .args(&tool.arguments)
-            .current_dir(&self.directory)
+            .current_dir(&self.root)
             .thread(call.thread())
             .turn(call.turn_number())
             .step(call.step_id());

@@ -47,8 +47,8 @@ fn script() -> Vec<(Vec<Value>, Value)> {
                 json!({"text": ""}),
                 json!({"reasoning": "The notes may be in one of the files."}),
                 json!({"text": "Let me look. "}),
-                tool("call_1", "list_files", "ls", &[]),
-                tool("call_2", "read_file", "cat", &["notes.txt"]),
+                tool("call_1", "list_files", "ls", &["crates/parser"]),
+                tool("call_2", "read_file", "cat", &["crates/parser/notes.txt"]),
             ],
             json!({"input": 1200, "output": 61, "cache_read": 0, "cache_write": 1024}),
         ),
@@ -65,7 +65,7 @@ fn script() -> Vec<(Vec<Value>, Value)> {
         (
             vec![
                 json!({"reasoning": "The changelog is at the root."}),
-                tool("call_3", "count_lines", "wc", &["-l", "../../CHANGELOG.md"]),
+                tool("call_3", "count_lines", "wc", &["-l", "CHANGELOG.md"]),
             ],
             json!({"input": 1340, "output": 33, "cache_read": 1280}),
         ),

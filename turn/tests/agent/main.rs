@@ -110,7 +110,9 @@ fn assert_is_complete(spans: &Spans) {
         assert_eq!(text_of(turn, "gen_ai.conversation.id"), Some("conversation-1"));
         assert_eq!(text_of(turn, "gen_ai.operation.name"), Some("invoke_agent"));
         assert_sums(spans, turn);
-        for span in spans.below(turn) {
+        // A turn's own calls belong to no step.
+        let own: Vec<_> = spans.children(turn, "call");
+        for span in spans.below(turn).into_iter().filter(|span| !own.contains(span)) {
             if OF_A_STEP.iter().any(|name| spans::is_named(span, name)) {
                 assert_eq!(int_of(span, "baton.turn"), Some(number), "{}", span.name);
                 assert!(text_of(span, "baton.step").is_some(), "{}", span.name);
@@ -144,6 +146,19 @@ fn assert_is_complete(spans: &Spans) {
     assert_stream(spans, tool);
     assert_stream(spans, answer);
     assert_tools(spans, tool, &[("count_lines", "call_3", "wc")]);
+    for (turn, searches) in [(first, 0), (second, 1)] {
+        let calls = spans.children(turn, "call");
+        assert_eq!(
+            calls.len(),
+            searches,
+            "the first turn has the root of the start-up"
+        );
+        assert!(
+            calls
+                .iter()
+                .all(|call| call.name == "baton.files.v1.Files/FindUp")
+        );
+    }
     for (turn, ids) in [(first, &["0", "1", "2"][..]), (second, &["0", "1"])] {
         let steps = spans.children(turn, "chat");
         let found: Vec<_> = steps
