@@ -29,6 +29,17 @@ pub const TURN: &str = "baton.turn";
 pub const STEP: &str = "baton.step";
 /// On a server's `process`: the client's name on the allow-list.
 pub const CLIENT: &str = "baton.client";
+/// On the `process` of a command with a [family](crate::family): the name of the family.
+pub const FAMILY: &str = "baton.family";
+/// On the `process` of a command with a family: nanoseconds until the first output after the last known marker that no
+/// stage of the family accounts for.
+pub const FAMILY_REMAINDER_NS: &str = "baton.family.remainder_ns";
+/// On the `process` of a command with a family: why it has no `family.cli_ready`.
+pub const FAMILY_CLI_READY_UNAVAILABLE: &str = "baton.family.cli_ready.unavailable";
+/// On the `process` of a command with a family: why it has no `family.session_init`.
+pub const FAMILY_SESSION_INIT_UNAVAILABLE: &str = "baton.family.session_init.unavailable";
+/// On the `process` of a command with a family: why it has no `family.first_output`.
+pub const FAMILY_FIRST_OUTPUT_UNAVAILABLE: &str = "baton.family.first_output.unavailable";
 /// On `metadata.persist`: merged patches in the batch.
 pub const META_PATCHES: &str = "baton.meta.patches";
 /// On `metadata.persist`: rows that the batch inserted, changed or deleted.

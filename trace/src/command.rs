@@ -23,6 +23,7 @@ use opentelemetry_semantic_conventions::attribute::{PROCESS_EXECUTABLE_NAME, PRO
 
 use crate::attribute;
 use crate::call_end::CallEnd;
+use crate::family::FamilySummary;
 use crate::status::RpcStatus;
 
 /// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.
@@ -204,6 +205,7 @@ struct CommandInner {
 struct Observed {
     pid: Option<u32>,
     end: Option<CommandEnd>,
+    family: Option<FamilySummary>,
 }
 
 impl TracedCommand {
@@ -255,26 +257,32 @@ impl TracedCommand {
         self.observed().end.get_or_insert(end);
     }
 
+    /// Sets what the command's family measured.
+    pub fn measured(&self, family: FamilySummary) {
+        self.observed().family = Some(family);
+    }
+
     /// The summary for a client's call that has ended.
     pub fn summary_of_call(&self, progress: CallProgress, status: RpcStatus) -> CommandSummary {
         let observed = *self.observed();
         let assumed = || CommandEnd::unseen(assumed(progress, status, observed.pid.is_some()));
-        self.summarize(observed.pid, observed.end.unwrap_or_else(assumed))
+        self.summarize(&observed, observed.end.unwrap_or_else(assumed))
     }
 
     /// The summary once no holder can add to it. A command without an end counts as lost.
     pub fn summary(&self) -> CommandSummary {
         let observed = *self.observed();
         self.summarize(
-            observed.pid,
+            &observed,
             observed.end.unwrap_or(CommandEnd::unseen(Outcome::Lost)),
         )
     }
 
-    fn summarize(&self, pid: Option<u32>, end: CommandEnd) -> CommandSummary {
+    fn summarize(&self, observed: &Observed, end: CommandEnd) -> CommandSummary {
         let mut attributes = Vec::with_capacity(self.0.attributes.len() + 1);
         attributes.extend_from_slice(&self.0.attributes);
-        attributes.extend(pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
+        attributes.extend(observed.pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
+        attributes.extend(observed.family.iter().flat_map(FamilySummary::attributes));
         CommandSummary {
             label: self.0.label.clone(),
             attributes,

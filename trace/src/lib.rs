@@ -6,6 +6,7 @@
 //! * [`call`]: a handler's view of its call, and the stages that handler and caller add to it;
 //! * [`call_end`]: why a call ended before its handler answered;
 //! * [`command`]: the command that a call runs, and how it ended;
+//! * [`family`]: runtime families: their markers, and the detector of the first one;
 //! * [`recorder`]: hands finished call records to a sink;
 //! * [`sampler`]: which traces are recorded;
 //! * [`record`]: the measured intervals of one call, in nanoseconds after one anchor;
@@ -25,6 +26,7 @@ pub mod call;
 pub mod call_end;
 pub mod clock;
 pub mod command;
+pub mod family;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -49,3 +49,16 @@ pub const BACKGROUND_NICENESS: i32 = 10;
 
 /// Characters shown of a text from a relay, a peer or the system. Protects terminals and logs.
 pub const HINT_CHARS: usize = 200;
+
+/// Bytes at the beginning of a command's standard output in which the ready marker of its family is looked for. A
+/// program that is ready says so in its first message, behind a banner or a log at most. The detector takes about 2 ms
+/// for these bytes and nothing for the rest, so a stream of 1 GiB whose marker never comes costs 0.2 % more.
+pub const FAMILY_OUTPUT_MAX: usize = 1024 * 1024;
+
+/// Bytes of one line, or of one message behind a `Content-Length`, that may be the ready marker. A longer one is data.
+/// First messages with a list of tools have some tens of KiB. Detection continues with the next line. Costs no memory,
+/// because the detector keeps no output.
+pub const FAMILY_LINE_MAX: usize = 256 * 1024;
+
+/// Nesting of a JSON text that may be the ready marker: one bit each. The limit of common parsers, such as serde_json.
+pub const JSON_DEPTH_MAX: u32 = 128;

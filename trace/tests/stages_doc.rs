@@ -1,29 +1,44 @@
 //! `docs/STAGES.md` matches the stage tables.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 use baton_trace::attribute;
-use baton_trace::stage;
+use baton_trace::{family, stage};
 
-const BEGIN: &str =
-    "<!-- Generated from trace/src/stage: BATON_BLESS=1 cargo test -p baton-trace --test stages_doc -->\n";
 const END: &str = "\n<!-- end of the generated part -->";
 
 #[test]
 fn the_page_holds_the_tables_of_the_code() {
+    assert_generated("trace/src/stage", &stage::markdown());
+}
+
+#[test]
+fn the_page_holds_the_families_of_the_code() {
+    assert_generated("trace/src/family.rs", &family::markdown());
+}
+
+/// The part of the page that is generated from `source` is `wanted`.
+fn assert_generated(source: &str, wanted: &str) {
+    // The tests of this file run in parallel, and each may write the page.
+    static PAGE: Mutex<()> = Mutex::new(());
+    let _page = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/STAGES.md");
     let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the page's generated part begins");
+    let begin = format!(
+        "<!-- Generated from {source}: BATON_BLESS=1 cargo test -p baton-trace --test stages_doc -->\n"
+    );
+    let (before, rest) = page.split_once(&begin).expect("the page's generated part begins");
     let (tables, after) = rest.split_once(END).expect("the page's generated part ends");
-    let wanted = format!("\n{}", stage::markdown());
+    let wanted = format!("\n{wanted}");
     if env::var_os("BATON_BLESS").is_some() {
-        fs::write(&path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
+        fs::write(&path, format!("{before}{begin}{wanted}{END}{after}")).unwrap();
         return;
     }
     assert!(
         tables == wanted,
-        "docs/STAGES.md differs from the stage tables; regenerate it with\n  \
+        "docs/STAGES.md differs from {source}; regenerate it with\n  \
          BATON_BLESS=1 cargo test -p baton-trace --test stages_doc\nand review the difference. It should be\n{wanted}"
     );
 }
@@ -39,6 +54,11 @@ fn the_page_names_every_attribute() {
         attribute::REMAINDER_NS,
         attribute::CLOCK_OFFSET_NS,
         attribute::CLOCK_ERROR_NS,
+        attribute::FAMILY,
+        attribute::FAMILY_REMAINDER_NS,
+        attribute::FAMILY_CLI_READY_UNAVAILABLE,
+        attribute::FAMILY_SESSION_INIT_UNAVAILABLE,
+        attribute::FAMILY_FIRST_OUTPUT_UNAVAILABLE,
         attribute::META_PATCHES,
         attribute::META_ROWS,
         attribute::META_QUEUE_NS,
