@@ -11,7 +11,7 @@ use baton_export::clock;
 use baton_mux::{StreamError, code};
 use baton_noise::RekeyPolicy;
 use baton_noise::key::StaticKey;
-use baton_proto::Epoch;
+use baton_proto::{Epoch, Features};
 use baton_trace::recorder::Recorder;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
@@ -180,6 +180,14 @@ impl Channel {
         match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
             Link::Up(shared) => shared.epoch(),
             Link::Down | Link::Connecting(..) => None,
+        }
+    }
+
+    /// The features that both ends of the session have; none without a session.
+    pub fn features(&self) -> Features {
+        match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
+            Link::Up(shared) => shared.features(),
+            Link::Down | Link::Connecting(..) => Features::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use baton_channel::{Channel, ChannelConfig, RecordTo};
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::limits::{ANSWER_MAX, WARM_STATE_MAX};
 use baton_proto::warm::PingRequest;
-use baton_proto::{Epoch, ProcessId};
+use baton_proto::{Epoch, Features, ProcessId};
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_rpc::warm::warm_client::WarmClient;
 use baton_trace::command::{CallerIds, TracedCommand};
@@ -21,6 +21,7 @@ use crate::command::Command;
 use crate::error::RunError;
 use crate::files::Files;
 use crate::limits;
+use crate::marker::MarkerSupport;
 use crate::records::Records;
 use crate::run::{Event, ExitStatus, Run};
 use crate::stdin::Stdin;
@@ -194,8 +195,14 @@ impl Client {
     /// Starts a command. Returns its events and its standard input.
     pub async fn start(&self, command: Command) -> Result<(Run, Stdin), RunError> {
         let (requests, queued) = mpsc::channel(limits::OUTBOX);
+        let has_family = command.family.is_some();
         let run = self.call(command, Some((requests.clone(), queued))).await?;
-        Ok((run, Stdin::new(requests)))
+        let markers = match has_family {
+            false => MarkerSupport::NoFamily,
+            true if self.channel.features().has(Features::MARKERS) => MarkerSupport::Sent,
+            true => MarkerSupport::NotSupported,
+        };
+        Ok((run.with_markers(markers), Stdin::new(requests, markers)))
     }
 
     /// Makes the call. Without `requests` the request stream ends after the start.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use baton_channel::RecordTo;
 use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata};
+use baton_trace::family::Family;
 use baton_trace::record::unix_now_ns;
 use baton_trace::text::printable;
 use baton_trace::w3c::{ExtractedContext, random_bits};
@@ -26,6 +27,7 @@ pub struct Command {
     title: String,
     turn: u64,
     step: String,
+    pub(crate) family: Option<Family>,
     pub(crate) label: Option<String>,
     metadata: Vec<ThreadMetadata>,
     pub(crate) max_output: usize,
@@ -54,6 +56,7 @@ impl Command {
             title: String::new(),
             turn: 0,
             step: String::new(),
+            family: None,
             label: None,
             metadata: Vec::new(),
             max_output: limits::MAX_OUTPUT,
@@ -149,6 +152,16 @@ impl Command {
         self
     }
 
+    /// Says how the program's standard output shows that it is ready, so that the exec-server measures the stages
+    /// `family.cli_ready`, `family.session_init` and `family.first_output` (docs/STAGES.md,
+    /// "Runtime families"). An exec-server without families ignores it. Report session init with
+    /// [`Stdin::session_init_reached`](crate::Stdin::session_init_reached) or
+    /// [`Run::session_init_reached`](crate::Run::session_init_reached).
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = Some(family);
+        self
+    }
+
     /// Names the command in traces, instead of its program's base name. Use a name of low cardinality, `build` and not
     /// `build 4711`, because traces are searched and counted by it. Do not use an argument.
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -224,7 +237,7 @@ impl Command {
             metadata: self.metadata,
             turn: self.turn,
             step: self.step,
-            ..Start::default()
+            family: self.family.map_or_else(Default::default, Family::to_wire).into(),
         }
     }
 }

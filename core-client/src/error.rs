@@ -64,6 +64,8 @@ pub enum StartFailure {
     InvalidStdin,
     /// An acknowledgement of an event that was never sent.
     InvalidAck,
+    /// A report of a marker that the exec-server did not accept.
+    InvalidMarker,
     /// The process id is in use.
     Conflict,
     /// The start was meant for an earlier epoch of the exec-server.
@@ -85,6 +87,7 @@ impl StartFailure {
             Kind::InvalidStart => Self::Invalid,
             Kind::InvalidStdin => Self::InvalidStdin,
             Kind::InvalidAck => Self::InvalidAck,
+            Kind::InvalidMarker => Self::InvalidMarker,
             Kind::Conflict => Self::Conflict,
             Kind::Lost => Self::Lost,
             Kind::SpawnFailed => Self::SpawnFailed,

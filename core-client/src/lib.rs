@@ -26,6 +26,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod limits;
+mod marker;
 mod memory;
 mod records;
 mod run;
@@ -39,6 +40,7 @@ pub use baton_channel::ticket::{Ticket, TicketError};
 pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };
+pub use baton_trace::family::Family;
 pub use client::{Client, Output, PingedSession};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
@@ -46,6 +48,7 @@ pub use files::{
     FileKind, FileStatus, Files, FilesError, FilesFailure, ProjectRoot, Stat, Unreadable, UnreadableReason,
     UpwardSearch,
 };
+pub use marker::MarkerError;
 pub use memory::keep_freed_memory;
 pub use records::{Pages, Records, RecordsError};
 pub use run::{Event, ExitStatus, Run};

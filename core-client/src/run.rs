@@ -10,6 +10,7 @@ use tonic::Streaming;
 
 use crate::error::RunError;
 use crate::limits;
+use crate::marker::{MarkerError, MarkerSupport};
 
 /// One event of a command. Events arrive in the order in which the exec-server read them, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,7 @@ pub struct Run {
     events: Streaming<ProcessEvent>,
     /// `None` if no request follows the start.
     requests: Option<mpsc::Sender<RunRequest>>,
+    markers: MarkerSupport,
     record: Option<oneshot::Receiver<CallRecord>>,
     /// Updated with the command's events, for the call record.
     traced_command: Option<TracedCommand>,
@@ -116,12 +118,27 @@ impl Run {
         Self {
             events,
             requests,
+            markers: MarkerSupport::NoFamily,
             record,
             traced_command,
             next_seq: Some(1),
             received,
             phase: RunPhase::Starting,
         }
+    }
+
+    pub(crate) fn with_markers(self, markers: MarkerSupport) -> Self {
+        Self { markers, ..self }
+    }
+
+    /// Reports that the session with the program has begun: its handshake was acknowledged, or the first request was
+    /// sent. Output cannot show this, so the exec-server takes the time at which the report arrives. Requires
+    /// [`Command::family`](crate::Command::family). Only the first report of a command counts, and none after its exit.
+    ///
+    /// Waits while the queue of requests is full, because the command reads its standard input slowly. Cancellation
+    /// safe: a dropped call has reported nothing.
+    pub async fn session_init_reached(&self) -> Result<(), MarkerError> {
+        self.markers.report(self.requests.as_ref()).await
     }
 
     /// The next event; `None` after [`Event::Closed`]. Cancellation safe.

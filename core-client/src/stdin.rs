@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::limits;
+use crate::marker::{MarkerError, MarkerSupport};
 
 /// The command or the call has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,14 +17,25 @@ pub struct StdinError;
 pub struct Stdin {
     sender: Option<mpsc::Sender<RunRequest>>,
     offset: u64,
+    markers: MarkerSupport,
 }
 
 impl Stdin {
-    pub(crate) fn new(sender: mpsc::Sender<RunRequest>) -> Self {
+    pub(crate) fn new(sender: mpsc::Sender<RunRequest>, markers: MarkerSupport) -> Self {
         Self {
             sender: Some(sender),
             offset: 0,
+            markers,
         }
+    }
+
+    /// Reports that the session with the program has begun, as
+    /// [`Run::session_init_reached`](crate::Run::session_init_reached) does. The report follows the input that was
+    /// written before.
+    ///
+    /// Cancellation safe: a dropped call has reported nothing.
+    pub async fn session_init_reached(&self) -> Result<(), MarkerError> {
+        self.markers.report(self.sender.as_ref()).await
     }
 
     /// Queues bytes in chunks of [`limits::STDIN_CHUNK`]; waits while the command reads slowly.

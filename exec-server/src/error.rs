@@ -157,6 +157,9 @@ pub enum InvalidStart {
     /// Longer than [`STEP_ID_MAX`], or with control characters, which a terminal would interpret.
     #[error("a step's id has at most {STEP_ID_MAX} bytes and no control character")]
     StepId,
+    /// A family of a later version, or none at all.
+    #[error("the family is unknown to this exec-server; update it, or start the command without a family")]
+    Family,
     /// A title or metadata without a thread.
     #[error("title and metadata belong to a thread, and none is named")]
     NoThread,
@@ -196,6 +199,12 @@ pub enum RequestError {
         /// The value in the request.
         received: u64,
     },
+    /// A `MarkerReached` for a command whose `Start` names no family.
+    #[error("a marker was reported, and Start names no family")]
+    MarkerWithoutFamily,
+    /// A marker that this version does not know.
+    #[error("an unknown marker was reported")]
+    UnknownMarker,
     /// Not a request, or too long.
     #[error("a request could not be read")]
     Unreadable,
@@ -243,6 +252,7 @@ impl From<RequestError> for Status {
             | RequestError::StdinClosed
             | RequestError::StdinOffset { .. }
             | RequestError::StdinCut => Kind::InvalidStdin,
+            RequestError::MarkerWithoutFamily | RequestError::UnknownMarker => Kind::InvalidMarker,
             RequestError::SecondStart | RequestError::Unknown | RequestError::Unreadable => {
                 Kind::InvalidStart
             }

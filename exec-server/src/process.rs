@@ -9,8 +9,8 @@
 //! answer to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
 //! of [`crate::records`].
 //!
-//! Three state machines without IO decide: `lifecycle` (when a process is over, and its stages), `kill` (which signal,
-//! and when) and [`crate::log`].
+//! Four state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
+//! of its family), `kill` (which signal, and when) and [`crate::log`].
 
 mod backend;
 mod driver;
@@ -26,6 +26,7 @@ mod program;
 mod repeated;
 mod reporter;
 mod retention;
+mod segments;
 mod shares;
 mod spawn;
 mod state;

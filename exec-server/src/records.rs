@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
+use baton_trace::family::FamilySummary;
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::w3c::TraceContext;
 use tokio::time::timeout;
@@ -107,6 +108,8 @@ pub struct Measured<'a> {
     pub stages: &'a [StageRecord],
     /// The clocks that the stages count from.
     pub anchor: &'a Anchor,
+    /// What the command's family measured, if its start named one.
+    pub family: Option<FamilySummary>,
 }
 
 /// Awaited before a spawn. It makes the start durable first, so that a restarted server cannot run it again.

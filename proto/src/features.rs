@@ -5,8 +5,11 @@
 pub struct Features(u64);
 
 impl Features {
-    /// The features of this version of Baton: none so far.
-    pub const SUPPORTED: Self = Self(0);
+    /// Feature 0: the exec-server takes `MarkerReached` in a `Run`.
+    pub const MARKERS: u32 = 0;
+
+    /// The features of this version of Baton.
+    pub const SUPPORTED: Self = Self(1 << Self::MARKERS);
 
     /// The set that a peer announced. Unknown bits stay in it; [`common`](Self::common) removes them.
     pub const fn from_bits(bits: u64) -> Self {

@@ -27,7 +27,11 @@ HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY, HELLO =
 # Types from FIRST_OPTIONAL on are optional. No version defines UNKNOWN_OPTIONAL: the exec-server must skip it.
 FIRST_OPTIONAL, UNKNOWN_OPTIONAL = 128, 200
 # No version defines this feature: the exec-server must ignore it.
+# Feature 0: the exec-server takes MarkerReached.
+MARKERS = 1 << 0
 UNKNOWN_FEATURE = 1 << 63
+FAMILIES = ["unspecified", "jsonl", "json_rpc", "event_stream", "text", "prompt"]
+SESSION_INIT = 1
 SESSION, STREAM = 0, 1
 WINDOW = 1 << 20
 # Differs from the default, so that an exec-server that ignores `Head.window` is noticed.
@@ -38,10 +42,12 @@ ACK_BATCH = 128 * 1024
 GO_AWAY_REASONS = ["UNSPECIFIED", "SHUTDOWN", "NOT_ALLOWED", "PROTOCOL_ERROR", "LIMIT_EXCEEDED",
                    "ALLOW_LIST_UNUSABLE", "TIMEOUT", "DAMAGED"]
 EXEC_ERRORS = ["UNSPECIFIED", "COMMAND_NOT_FOUND", "NOT_EXECUTABLE", "BAD_CWD", "INVALID_START", "INVALID_STDIN",
-               "CONFLICT", "LOST", "SPAWN_FAILED", "TOO_MANY_PROCESSES", "INVALID_ACK", "NOT_DURABLE"]
+               "CONFLICT", "LOST", "SPAWN_FAILED", "TOO_MANY_PROCESSES", "INVALID_ACK", "NOT_DURABLE",
+               "INVALID_MARKER"]
 STAGES = {9: "relay.queue", 10: "relay.forward", 11: "server.open", 12: "server.queue", 13: "rpc", 14: "terminal.queue",
           15: "terminal.seal", 32: "process", 33: "process.spawn", 34: "process.first_output", 35: "process.stdout",
-          36: "process.stderr", 37: "process.wait", 38: "process.close", 39: "start.durable"}
+          36: "process.stderr", 37: "process.wait", 38: "process.close", 39: "start.durable",
+          40: "family.cli_ready", 41: "family.session_init", 42: "family.first_output"}
 PROCESS_STAGE = 32
 # Characters of an untrusted text that are shown.
 HINT_CHARS = 200
@@ -105,8 +111,7 @@ class Session:
             raise Failure(f"no session left for this key; again in {hello.last(5, 0)} ms")
         if hello.last(6, 0) < VERSION:
             raise Failure(f"the exec-server announces version {hello.last(6, 0)} in a session of version {VERSION}")
-        # No features are defined yet.
-        self.features = hello.last(7, 0) & 0
+        self.features = hello.last(7, 0) & MARKERS
         self.epoch = hello.last(1)
         self.window = max(hello.last(4, 0), WINDOW)
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))
@@ -208,6 +213,7 @@ class Call:
         self.pending, self.half_close = bytearray(), False
         self.received, self.seq, self.status = {1: 0, 2: 0}, 0, {}
         self.stdout, self.exit_code, self.carrier = bytearray(), None, b""
+        self.awaits_ready = args.family != FAMILIES[0] and bool(session.features & MARKERS)
         self.timings, self.terminal_stamp = None, (0, 0)
         # This client exports no span: the caller's span is the parent, and these bytes distinguish the call.
         self.call_id = secrets.token_bytes(8)
@@ -236,12 +242,13 @@ class Call:
         start = field(1, bytes(process_id)) + field(2, self.session.epoch)
         start += b"".join(field(3, argument) for argument in args.command)
         start += field(7, args.stdin) + field(9, args.thread) + field(12, args.turn) + field(13, args.step)
+        start += field(14, FAMILIES.index(args.family))
         metadata = field(2, field(1, "traceparent") + field(2, args.traceparent))
         head = field(1, "/baton.exec.v1.Exec/Run") + metadata
         head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
         head += field(5, 0 if args.no_window else ANNOUNCED_WINDOW) + fixed64(6, int.from_bytes(self.call_id, "big"))
         ping = field(1, 1) + fixed64(2, time.time_ns())
-        hello = frame(HELLO, SESSION, field(1, VERSION) + field(2, UNKNOWN_FEATURE))
+        hello = frame(HELLO, SESSION, field(1, VERSION) + field(2, MARKERS | UNKNOWN_FEATURE))
         if args.no_hello:
             hello = b""
         skipped = frame(UNKNOWN_OPTIONAL, STREAM, b"to be skipped")
@@ -326,6 +333,10 @@ class Call:
             target = sys.stdout if stream == 1 else sys.stderr
             target.buffer.write(data)
             target.buffer.flush()
+            if stream == 1 and self.awaits_ready:
+                # This client takes the first output for the acknowledgement of a handshake.
+                self.awaits_ready = False
+                self.request(5, field(1, SESSION_INIT))
             if stream == 1 and self.args.check_trace:
                 self.stdout += data
             if self.unacknowledged >= ACK_BATCH:
@@ -404,6 +415,8 @@ def main():
     parser.add_argument("--thread", default="", help="the thread that the command belongs to")
     parser.add_argument("--turn", type=int, default=0, metavar="N", help="the turn that it belongs to, from 1")
     parser.add_argument("--step", default="", metavar="ID", help="the step of that turn")
+    parser.add_argument("--family", choices=FAMILIES, default=FAMILIES[0],
+                        help="the runtime family; session init is reported at the first output")
     parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD")
     args = parser.parse_args()

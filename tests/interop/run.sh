@@ -158,6 +158,15 @@ invalid_turn_and_step() {
     code_is 255 --turn 9223372036854775808 -- true && says INVALID_START && says 'a turn is a number' &&
         code_is 255 --step "$(printf 'x%.0s' {1..129})" -- true && says "a step's id has at most 128 bytes"
 }
+family_stages_come() {
+    code_is 0 --timings --family jsonl -- sh -c "echo '{}'; sleep 0.5; echo answer" && "$python" - "$work/err" <<'PYTHON'
+import json, sys
+stages = {stage["stage"]: stage for stage in json.load(open(sys.argv[1]))["stages"]}
+ready, session, first = (stages[f"family.{name}"] for name in ("cli_ready", "session_init", "first_output"))
+end = lambda stage: stage["start_ns"] + stage["duration_ns"]
+assert end(ready) == session["start_ns"] and end(session) == first["start_ns"], stages
+PYTHON
+}
 deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
 broken_allow_list() {
@@ -208,6 +217,7 @@ check 'a malformed traceparent fails nothing' malformed_trace_is_none
 check "the server's stages and the relay's stamp" timings_come
 check 'thread, turn and step are on record' turn_is_on_record
 check 'a turn and a step beyond their limits' invalid_turn_and_step
+check 'the stages of a family whose session init is reported' family_stages_come
 check 'a key that is not allowed' wrong_key
 check 'an allow-list that others can write' broken_allow_list
 check "an allow-list with a malformed line of another client" bad_line_of_allow_list

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use baton_export::clock;
 use baton_mux::{Event, RelayStamp, StreamError, StreamId, code};
-use baton_proto::Epoch;
 use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
+use baton_proto::{Epoch, Features};
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::clock::ClockSample;
 use baton_trace::recorder::Recorder;
@@ -178,6 +178,14 @@ impl SessionState {
             .established
             .as_ref()
             .map(|established| established.epoch)
+    }
+
+    /// The features that both ends have.
+    pub(crate) fn features(&self) -> Features {
+        self.lock()
+            .established
+            .as_ref()
+            .map_or_else(Features::default, |established| established.mux.features())
     }
 
     /// Whether a new call may be opened.

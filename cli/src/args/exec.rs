@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use baton_core_client::Family;
+
 use super::values::{
-    environment_variable, flush_timeout, key_value, label, step, thread, timeout, title, turn, utf8,
+    environment_variable, family, flush_timeout, key_value, label, step, thread, timeout, title, turn, utf8,
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
@@ -39,6 +41,9 @@ pub(crate) struct ExecArgs {
     /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,
+    /// How the program's standard output shows that it is ready, so that this is measured
+    #[arg(long, value_name = "NAME", value_parser = family())]
+    pub(crate) family: Option<Family>,
     /// Wait at most this long for the collector at the end, like 2s; a later run sends the rest [default: 50ms; 2s if
     /// CI is set]
     #[arg(long, value_name = "TIME", value_parser = utf8(flush_timeout))]

@@ -9,7 +9,8 @@ use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
 use baton_proto::metadata::Outcome;
 use baton_trace::command;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use baton_trace::family::{FAMILIES, Family};
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -106,6 +107,14 @@ pub(super) fn label(label: &str) -> Result<String, String> {
 pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
     let words = || command::Outcome::ALL.map(command::Outcome::name).join(", ");
     record::outcome_from_name(word).ok_or_else(|| format!("expected one of {}", words()))
+}
+
+/// A runtime family, by its name in the table. The help says when a program of it is ready.
+pub(super) fn family() -> impl TypedValueParser<Value = Family> {
+    let names = FAMILIES
+        .iter()
+        .map(|def| PossibleValue::new(def.name).help(format!("Ready: {}", def.ready.event)));
+    PossibleValuesParser::new(names).try_map(|name| Family::from_name(&name).ok_or("no family has this name"))
 }
 
 /// A thread's title, which may be empty.

@@ -34,6 +34,9 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if let Some(label) = args.label {
         command = command.label(label);
     }
+    if let Some(family) = args.family {
+        command = command.family(family);
+    }
     if let Some(limit) = args.timeout {
         command = command.timeout(limit);
     }

@@ -74,7 +74,7 @@ pub(crate) async fn run<B: Backend>(
     } = processes;
     let accepted = clock::now();
     launch.start_in(home.as_deref());
-    let drain = launch.drain;
+    let (drain, family) = (launch.drain, launch.family);
     let key = (client.key, launch.process_id);
     let mut registration = match table.register(key, launch.parameters, accepted)? {
         StartEntry::New(registration) => registration,
@@ -138,7 +138,7 @@ pub(crate) async fn run<B: Backend>(
         spent: (None, None),
         buffer: ReadBuffer::new(),
         turn: OutputStream::Stdout,
-        lifecycle: Lifecycle::new(begun, spawned, drain),
+        lifecycle: Lifecycle::new(begun, spawned, drain, family),
         kill: Kill::Idle,
         timer: None,
         state: state.clone(),
@@ -153,7 +153,7 @@ pub(crate) async fn run<B: Backend>(
     };
     tokio::spawn(async move {
         let mut stdin = stdin;
-        let requests = pin!(stdin::pump(requests, &mut stdin, &state));
+        let requests = pin!(stdin::pump(requests, &mut stdin, family.is_some(), &state));
         driver.drive(requests).await;
         // The answer is sent before the rest is dropped.
         yield_now().await;
@@ -245,6 +245,12 @@ impl<B: Backend> Driver<B> {
             if requesting && let Poll::Ready(end) = requests.as_mut().poll(cx) {
                 requesting = false;
                 self.requests_ended(end);
+            }
+            // Before the pipes: output that this task has not read came after the report.
+            if self.lifecycle.has_family()
+                && let Some(at) = self.state.take_session_init()
+            {
+                self.lifecycle.session_init(at);
             }
             self.poll(cx)
         })
@@ -339,7 +345,7 @@ impl<B: Backend> Driver<B> {
         let now = clock::now();
         match chunk {
             Ok(data) if !data.is_empty() => {
-                self.lifecycle.output(stream, data.len(), now);
+                self.lifecycle.output(stream, &data, now);
                 self.state.append(Kind::Output(Output {
                     stream: stream.into(),
                     data,
@@ -439,6 +445,9 @@ impl<B: Backend> Driver<B> {
         if let Some(call) = &call {
             for (stage, start, end) in self.lifecycle.stages() {
                 call.record(stage, start, end);
+            }
+            if let (Some(command), Some(family)) = (call.command(), self.lifecycle.family()) {
+                command.measured(family);
             }
         }
         self.reporter

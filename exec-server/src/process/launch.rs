@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use baton_proto::exec::Start;
+use baton_proto::exec::{self, Start};
 use baton_proto::limits::{
     STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
     THREAD_METADATA_KEY_MAX, THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX, TURN_MAX,
@@ -12,6 +12,7 @@ use baton_proto::limits::{
 use baton_proto::{Epoch, ProcessId};
 use baton_spawn::Variable;
 use baton_trace::command::{CallerIds, TracedCommand};
+use baton_trace::family::Family;
 
 use super::environment::Changes;
 use super::spawn::is_directory;
@@ -33,6 +34,7 @@ pub struct Launch {
     pub(super) environment: Changes,
     pub(super) stdin: bool,
     pub(super) drain: Duration,
+    pub(super) family: Option<Family>,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
     pub(super) turn: Option<NonZeroU64>,
@@ -49,6 +51,7 @@ impl TryFrom<Start> for Launch {
         let thread = thread(&start)?;
         let turn = turn(start.turn)?;
         let step = step(&start.step)?;
+        let family = exec::Family::try_from(start.family).map_err(|_| InvalidStart::Family)?;
         if start.argv.is_empty() {
             return Err(InvalidStart::EmptyArgv);
         }
@@ -84,6 +87,7 @@ impl TryFrom<Start> for Launch {
             },
             stdin: start.stdin,
             drain,
+            family: Family::from_wire(family),
             thread,
             turn,
             step,

@@ -7,8 +7,10 @@
 use std::time::{Duration, Instant};
 
 use baton_proto::exec::OutputStream;
+use baton_trace::family::{Family, FamilySummary};
 use baton_trace::stage::{StageId, exec};
 
+use super::segments::Segments;
 use crate::termination::OutputTotals;
 
 /// See the [module](self).
@@ -22,6 +24,8 @@ pub(super) struct Lifecycle {
     stderr: Pipe,
     /// The drain limit.
     limit: Duration,
+    /// `None` for most commands, whose start names no family. Boxed for them.
+    segments: Option<Box<Segments>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +60,7 @@ enum Drain {
 }
 
 impl Lifecycle {
-    pub(super) fn new(begun: Instant, spawned: Instant, limit: Duration) -> Self {
+    pub(super) fn new(begun: Instant, spawned: Instant, limit: Duration, family: Option<Family>) -> Self {
         Self {
             begun,
             spawned,
@@ -64,21 +68,51 @@ impl Lifecycle {
             stdout: Pipe::default(),
             stderr: Pipe::default(),
             limit,
+            segments: family.map(|family| Box::new(Segments::new(family))),
         }
     }
 
-    /// `bytes` of output were read.
-    pub(super) fn output(&mut self, stream: OutputStream, bytes: usize, now: Instant) {
+    /// Output was read.
+    pub(super) fn output(&mut self, stream: OutputStream, data: &[u8], now: Instant) {
         if let Some(pipe) = self.pipe(stream) {
-            pipe.bytes += bytes as u64;
+            pipe.bytes += data.len() as u64;
             pipe.first.get_or_insert(now);
         }
+        if let Some(segments) = &mut self.segments
+            && stream == OutputStream::Stdout
+        {
+            segments.output(data, now);
+        }
+    }
+
+    /// Whether the start named a family.
+    pub(super) fn has_family(&self) -> bool {
+        self.segments.is_some()
+    }
+
+    /// Session init was reported. After the exit, and without a family, this has no effect.
+    pub(super) fn session_init(&mut self, now: Instant) {
+        let has_exited = self.has_exited();
+        if let Some(segments) = self.segments.as_mut().filter(|_| !has_exited) {
+            segments.session_init(now);
+        }
+    }
+
+    /// What the command's family measured, when the process is over.
+    pub(super) fn family(&self) -> Option<FamilySummary> {
+        let segments = self.segments.as_ref()?;
+        Some(segments.summary(self.begun))
     }
 
     /// A pipe is at its end.
     pub(super) fn end_of_file(&mut self, stream: OutputStream, now: Instant) {
         if let Some(pipe) = self.pipe(stream) {
             pipe.end.get_or_insert(now);
+        }
+        if let Some(segments) = &mut self.segments
+            && stream == OutputStream::Stdout
+        {
+            segments.end_of_file(true, now);
         }
     }
 
@@ -150,6 +184,9 @@ impl Lifecycle {
             return None;
         };
         self.phase = Phase::Closed { exited, closed: now };
+        if let Some(segments) = &mut self.segments {
+            segments.end_of_file(false, now);
+        }
         Some(OutputTotals {
             truncated: !self.at_end(),
             stdout_bytes: self.stdout.bytes,
@@ -196,6 +233,11 @@ impl Lifecycle {
         ]
         .into_iter()
         .flatten()
+        .chain(
+            self.segments
+                .iter()
+                .flat_map(|segments| segments.stages(self.begun)),
+        )
     }
 
     fn at_end(&self) -> bool {
@@ -214,6 +256,7 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use OutputStream::{Stderr, Stdout};
+    use baton_trace::family::Unavailable;
 
     use super::*;
 
@@ -223,7 +266,7 @@ mod tests {
     fn lifecycle() -> (Lifecycle, impl Fn(u64) -> Instant) {
         let zero = Instant::now();
         let t = move |ms| zero + Duration::from_millis(ms);
-        (Lifecycle::new(t(0), t(1), DRAIN), t)
+        (Lifecycle::new(t(0), t(1), DRAIN, None), t)
     }
 
     fn ends(lifecycle: &mut Lifecycle, at: Instant) {
@@ -255,8 +298,8 @@ mod tests {
     #[test]
     fn only_streams_with_bytes_have_stages() {
         let (mut lifecycle, t) = lifecycle();
-        lifecycle.output(Stderr, 5, t(10));
-        lifecycle.output(Stderr, 7, t(20));
+        lifecycle.output(Stderr, b"12345", t(10));
+        lifecycle.output(Stderr, b"1234567", t(20));
         ends(&mut lifecycle, t(30));
         lifecycle.exit(t(31));
         let closed = lifecycle.close(t(31)).unwrap();
@@ -274,7 +317,7 @@ mod tests {
         assert!(lifecycle.has_exited());
         lifecycle.end_of_file(Stdout, t(6));
         assert_eq!(lifecycle.close(t(6)), None);
-        lifecycle.output(Stderr, 1, t(7));
+        lifecycle.output(Stderr, b"1", t(7));
         lifecycle.end_of_file(Stderr, t(8));
         assert!(!lifecycle.close(t(8)).unwrap().truncated);
     }
@@ -312,5 +355,31 @@ mod tests {
         lifecycle.exit(t(5));
         assert!(lifecycle.cut(t(6)).unwrap().truncated);
         assert_eq!(lifecycle.cut(t(7)), None);
+    }
+
+    #[test]
+    fn the_segments_of_a_family_read_standard_output_until_the_exit() {
+        let zero = Instant::now();
+        let t = move |ms| zero + Duration::from_millis(ms);
+        let mut lifecycle = Lifecycle::new(t(0), t(1), DRAIN, Some(Family::JsonLines));
+        lifecycle.output(Stderr, b"{}\n", t(2));
+        lifecycle.output(Stdout, b"{}\n", t(3));
+        lifecycle.exit(t(5));
+        lifecycle.session_init(t(6));
+        lifecycle.output(Stdout, b"late\n", t(7));
+        ends(&mut lifecycle, t(8));
+        lifecycle.close(t(9)).unwrap();
+        let stages: Vec<_> = lifecycle.stages().collect();
+        assert!(
+            stages.contains(&(exec::FAMILY_CLI_READY, t(0), t(3))),
+            "{stages:?}"
+        );
+        let summary = lifecycle.family().unwrap();
+        let reasons = [
+            None,
+            Some(Unavailable::NotReported),
+            Some(Unavailable::NoSessionInit),
+        ];
+        assert_eq!((summary.unavailable, summary.remainder_ns), (reasons, 4_000_000));
     }
 }

@@ -109,6 +109,7 @@ impl LifecycleReporter {
         let measured = Measured {
             stages: &stages,
             anchor: &inner.anchor,
+            family: lifecycle.family(),
         };
         inner.observer.closed(inner.process, exit, close, &measured);
     }

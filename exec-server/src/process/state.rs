@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{ProcessEvent, Started};
@@ -37,6 +38,8 @@ struct Inner {
     /// Only the first reason is kept.
     stop: Option<StopReason>,
     response: Response,
+    /// When session init was reported, until the driver takes it.
+    session_init: Option<Instant>,
     driver: Option<Waker>,
     follower: Option<Waker>,
 }
@@ -69,6 +72,7 @@ impl ProcessState {
                 starting: None,
                 stop: None,
                 response: Response::Open,
+                session_init: None,
                 driver: None,
                 follower: None,
             }),
@@ -218,6 +222,16 @@ impl ProcessState {
     /// Stores an acknowledgement.
     pub(super) fn acknowledge(&self, seq: u64) -> Result<(), RequestError> {
         self.lock().log.acknowledge(seq)
+    }
+
+    /// Stores the time at which session init was reported, for the driver, which handles requests before pipes.
+    pub(super) fn session_init(&self, at: Instant) {
+        self.lock().session_init.get_or_insert(at);
+    }
+
+    /// Takes the time at which session init was reported.
+    pub(super) fn take_session_init(&self) -> Option<Instant> {
+        self.lock().session_init.take()
     }
 
     /// Kills the process, because the server shuts down. Its response stream stays open until the end.

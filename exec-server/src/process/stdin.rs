@@ -1,4 +1,4 @@
-//! The client's requests after `Start`: stdin by offset, and acknowledgements.
+//! The client's requests after `Start`: stdin by offset, acknowledgements, and reports of markers.
 //!
 //! Requests are read only as fast as the child reads its stdin: one chunk is held at a time, and the transport's flow
 //! control stops the client. An `Ack` behind a chunk that the child does not read waits too. That cannot deadlock,
@@ -7,7 +7,9 @@
 
 use std::io;
 
+use baton_export::clock;
 use baton_proto::exec::RunRequest;
+use baton_proto::exec::marker_reached::Marker;
 use baton_proto::exec::run_request::Kind;
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -21,6 +23,7 @@ use crate::error::RequestError;
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
     pipe: &mut Option<impl AsyncWrite + Unpin>,
+    has_family: bool,
     state: &ProcessState,
 ) -> Result<(), RequestError> {
     let mut order = match pipe {
@@ -43,6 +46,15 @@ pub(super) async fn pump(
                 *pipe = None;
             }
             Some(Kind::Ack(ack)) => state.acknowledge(ack.seq)?,
+            Some(Kind::Marker(reached)) => {
+                if !has_family {
+                    return Err(RequestError::MarkerWithoutFamily);
+                }
+                match reached.marker() {
+                    Marker::SessionInit => state.session_init(clock::now()),
+                    Marker::Unspecified => return Err(RequestError::UnknownMarker),
+                }
+            }
             Some(Kind::Start(_)) => return Err(RequestError::SecondStart),
             None => return Err(RequestError::Unknown),
         }

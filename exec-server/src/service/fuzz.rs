@@ -12,7 +12,7 @@ use baton_channel::allow::Peer;
 use baton_channel::fuzz::peer;
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::exec::exited;
-use baton_proto::exec::{Ack, EnvironmentVariable, Stdin, StdinClose};
+use baton_proto::exec::{Ack, EnvironmentVariable, Family, MarkerReached, Stdin, StdinClose};
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -279,7 +279,7 @@ fn check(state: &FakeState, body: &[u8], is_ok: bool) {
                 sent.extend_from_slice(data);
             }
             Some(Kind::StdinClose(StdinClose { offset })) if *offset == sent.len() as u64 => is_closed = true,
-            Some(Kind::Ack(_)) => {}
+            Some(Kind::Ack(_) | Kind::Marker(_)) => {}
             _ => break,
         }
     }
@@ -328,6 +328,11 @@ fn start(stdin: bool) -> Start {
         cwd: "/".into(),
         stdin,
         drain_ms: Some(0),
+        family: match stdin {
+            true => Family::Jsonl,
+            false => Family::Unspecified,
+        }
+        .into(),
         ..Start::default()
     }
 }
@@ -337,7 +342,7 @@ fn body(input: &mut Input<'_>) -> Bytes {
     let mut body = Vec::new();
     let mut offset = 0_u64;
     while !input.is_empty() {
-        let kind = match input.u8() % 9 {
+        let kind = match input.u8() % 10 {
             0 => {
                 body.extend_from_slice(input.chunk());
                 continue;
@@ -367,6 +372,9 @@ fn body(input: &mut Input<'_>) -> Bytes {
             }),
             5 => Kind::StdinClose(StdinClose { offset }),
             6 => Kind::StdinClose(StdinClose { offset: input.u64() }),
+            9 => Kind::Marker(MarkerReached {
+                marker: input.u8().into(),
+            }),
             _ => Kind::Ack(Ack { seq: input.u64() }),
         };
         let message = RunRequest { kind: Some(kind) }.encode_to_vec();
@@ -387,6 +395,9 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "acks",
             data(started(1), b"x").u8(7).u64(1).u8(5).u8(7).u64(0).done(),
         ),
+        ("markers", started(1).u8(9).u8(1).u8(9).u8(1).u8(5).done()),
+        ("marker-unknown", started(1).u8(9).u8(2).u8(5).done()),
+        ("marker-without-family", started(0).u8(9).u8(1).done()),
         ("ack-beyond", started(1).u8(7).u64(u64::MAX).u8(5).done()),
         ("cut", data(started(1), b"half").done()),
         ("gap", started(1).u8(4).u64(9).chunk(b"x").done()),

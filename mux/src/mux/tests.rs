@@ -1226,7 +1226,8 @@ fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first
     client.open(now.instant, &head(), None).unwrap();
     let mut first = message(&mut client, now).unwrap();
     assert!(!client.owes_hello());
-    assert_eq!(first[..10], [11, 0, 0, 2, 0, 0, 0, 0, 8, 1]);
+    let features = Features::SUPPORTED.bits() as u8;
+    assert_eq!(first[..12], [11, 0, 0, 4, 0, 0, 0, 0, 8, 1, 16, features]);
     let kinds: Vec<_> = std::iter::from_fn(|| frame::next(&mut first).unwrap()).collect();
     let kinds: Vec<_> = kinds.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [Kind::Hello, Kind::Ping, Kind::Head]);
@@ -1234,7 +1235,7 @@ fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first
     let mut client = Mux::new(Role::Client, now.instant);
     client.give_up(go_away::Reason::ProtocolError, "test");
     let last = message(&mut client, now).unwrap();
-    assert_eq!((last[0], last[10]), (11, 8));
+    assert_eq!((last[0], last[12]), (11, 8));
 }
 
 /// The result of a new server for this first message.

@@ -15,7 +15,7 @@ use crate::testbed::{Attack, Expected, RelayBehavior, Testbed};
 
 /// Length of Noise messages 1 and 2 with gRPC's prefix and the 2 bytes of the `Frame` before each.
 const MESSAGE_1: usize = PREFIX + 2 + 96;
-const MESSAGE_2: usize = PREFIX + 2 + 32 + 42 + 16;
+const MESSAGE_2: usize = PREFIX + 2 + 32 + 44 + 16;
 
 /// The direction of messages: up to the exec-server, down to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

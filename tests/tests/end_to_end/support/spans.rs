@@ -36,6 +36,7 @@ pub(crate) enum At {
 fn of_echo(session: Session) -> impl Iterator<Item = &'static StageDef> {
     stage::all().filter(move |def| {
         !["process.stderr", "start.durable"].contains(&def.name)
+            && !def.name.starts_with("family.")
             && (session == Session::Cold || !def.name.starts_with("connect."))
     })
 }
