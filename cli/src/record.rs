@@ -11,6 +11,7 @@ use baton_proto::metadata::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{self, signal_name};
+use baton_trace::family::{Family, STAGES as FAMILY_STAGES};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree::label;
 use baton_trace::report::units::duration;
@@ -200,6 +201,9 @@ pub(crate) fn json(record: &Record) -> Value {
         "duration_ns": duration_ns(record),
         "slowest_stage": stage(record.slowest_stage).map(label),
         "slowest_ns": stage(record.slowest_stage).map(|_| record.slowest_ns),
+        "family": Family::from_wire(record.family()).map(Family::name),
+        "family_remainder_ns": record.family_remainder_ns,
+        "unavailable": unavailable_json(record),
         "trace_id": full(&hex(&record.trace_id)),
         "last_seq": record.last_seq,
         "stdout_bytes": record.stdout_bytes,
@@ -210,6 +214,39 @@ pub(crate) fn json(record: &Record) -> Value {
             Survivor::Left => Some("left"),
         },
     })
+}
+
+/// The reasons of the family's stages that have no interval, by stage.
+fn unavailable_json(record: &Record) -> Option<Value> {
+    let reasons = record.unavailable.iter().filter_map(|unavailable| {
+        let stage = label(stage(unavailable.stage)?).into_owned();
+        Some((stage, Value::from(&*unavailable.reason)))
+    });
+    (record.family != 0).then(|| reasons.collect())
+}
+
+/// What the command's family measured, one line each: its name with the remainder, and its stages in order.
+pub(crate) fn family(record: &Record, stages: &[StageTime]) -> Vec<String> {
+    let Some(family) = Family::from_wire(record.family()) else {
+        return Vec::new();
+    };
+    let remainder = record.family_remainder_ns.unwrap_or_default();
+    let first = format!("{}, {} of no stage", family.name(), duration(remainder, false));
+    let rows = FAMILY_STAGES.into_iter().filter_map(|family_stage| {
+        let id = u32::from(family_stage.0);
+        let measured = stages.iter().find(|time| time.stage == id);
+        let reason = record
+            .unavailable
+            .iter()
+            .find(|unavailable| unavailable.stage == id);
+        let shown = match (measured, reason) {
+            (Some(time), _) => duration(time.duration_ns, false),
+            (None, Some(unavailable)) => format!("unavailable: {}", unavailable.reason),
+            (None, None) => return None,
+        };
+        Some(format!("{} {shown}", label(family_stage)))
+    });
+    std::iter::once(first).chain(rows).collect()
 }
 
 pub(crate) fn stages_json(stages: &[StageTime]) -> Value {

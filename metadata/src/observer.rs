@@ -119,6 +119,7 @@ impl Observer for MetadataObserver {
             ended_unix_ns: at_unix_ns,
             stdout_bytes: 0,
             stderr_bytes: 0,
+            family: None,
             timings: None,
         });
         self.patch(patch, None);
@@ -158,6 +159,7 @@ impl Observer for MetadataObserver {
         patch.end = Some(ProcessEnd {
             stdout_bytes: close.output.stdout_bytes,
             stderr_bytes: close.output.stderr_bytes,
+            family: measured.family,
             timings: timings_of(measured.stages),
             ..ended(exit)
         });
@@ -225,6 +227,7 @@ fn ended(exit: &Exit) -> ProcessEnd {
         ended_unix_ns: exit.at_unix_ns,
         stdout_bytes: 0,
         stderr_bytes: 0,
+        family: None,
         timings: None,
     }
 }

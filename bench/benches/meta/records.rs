@@ -83,6 +83,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
         ended_unix_ns: unix_now_ns(),
         stdout_bytes: 23,
         stderr_bytes: 0,
+        family: None,
         timings: Some(Timings {
             encoded: TIMINGS.as_slice().into(),
             slowest: Some(SlowestStage {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use baton_proto::metadata::{Outcome, Record, ShowResponse};
+use baton_proto::metadata::{Outcome, Record, ShowResponse, StageTime};
 use baton_trace::text::{counted, printable};
 
 use super::history::{table, warn_if_behind};
@@ -38,7 +38,7 @@ pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
         warn_if_behind(behind);
         return Ok(0);
     }
-    page(&about(&one))?;
+    page(&about(&one, &stages))?;
     if let Some(call) = record::call(&one, &stages) {
         let caveat = match rounded {
             true => "Times are within a tenth of what was measured.\n",
@@ -62,7 +62,7 @@ fn ambiguous(name: String, several: &[Record]) -> CliError {
 }
 
 /// One line per known property.
-fn about(one: &Record) -> String {
+fn about(one: &Record, stages: &[StageTime]) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -91,6 +91,9 @@ fn about(one: &Record) -> String {
     }
     line("took", &record::took(one));
     line("slowest", &record::slowest(one));
+    for (nth, row) in record::family(one, stages).iter().enumerate() {
+        line(if nth == 0 { "family" } else { "" }, row);
+    }
     let output = format!(
         "{} on stdout, {} on stderr",
         counted(one.stdout_bytes, "byte", "bytes"),

@@ -143,6 +143,7 @@ mod tests {
             ended_unix_ns: 0,
             stdout_bytes: 0,
             stderr_bytes: 0,
+            family: None,
             timings: Some(Timings {
                 encoded: vec![0; TIMINGS_BYTES + 1].into(),
                 slowest: None,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use baton_proto::Epoch;
 use baton_trace::call_end::CallEnd;
 use baton_trace::command;
+use baton_trace::family::FamilySummary;
 use baton_trace::stage::StageId;
 
 use super::{Argv, ProcessKey};
@@ -94,6 +95,8 @@ pub struct ProcessEnd {
     pub stdout_bytes: u64,
     /// Bytes it wrote to stderr.
     pub stderr_bytes: u64,
+    /// What the family of its start measured.
+    pub family: Option<FamilySummary>,
     /// Its measured stages.
     pub timings: Option<Timings>,
 }

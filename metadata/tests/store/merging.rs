@@ -10,9 +10,25 @@ use baton_metadata::record::{
 use baton_metadata::store::query::ThreadRecord;
 use baton_metadata::{Batch, Store};
 use baton_trace::call_end::CallEnd;
+use baton_trace::family::{FAMILIES, FamilySummary, Unavailable};
 use proptest::prelude::*;
 
 use crate::support::{NOW, SECOND, TestStateDirectory, key, start, thread_key, write};
+
+fn family() -> impl Strategy<Value = FamilySummary> {
+    let reason = || proptest::option::of(proptest::sample::select(&Unavailable::ALL[..]));
+    let families: Vec<_> = FAMILIES.iter().map(|def| def.family).collect();
+    let parts = (
+        proptest::sample::select(families),
+        [reason(), reason(), reason()],
+        any::<u64>(),
+    );
+    parts.prop_map(|(family, unavailable, remainder_ns)| FamilySummary {
+        family,
+        unavailable,
+        remainder_ns,
+    })
+}
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     let status = prop_oneof![
@@ -53,6 +69,7 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
         proptest::option::of("[a-z]{0,5}"),
         proptest::option::of(proptest::sample::select(&CallEnd::ALL[..])),
         proptest::option::of(bytes()),
+        proptest::option::of(family()),
     ));
     (0..3_u64, begun, spawned, 0..5_u64, end).prop_map(|(n, begun, spawned, last_seq, end)| ProcessPatch {
         start: begun.map(|(argv, cwd, at, detached, thread, (turn, step), traced)| {
@@ -73,13 +90,14 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
             spawned_unix_ns: NOW + start_ticks,
         }),
         last_seq,
-        end: end.map(|(outcome, fault, call_end, timings)| ProcessEnd {
+        end: end.map(|(outcome, fault, call_end, timings, family)| ProcessEnd {
             outcome,
             fault: fault.map(String::into_boxed_str),
             call_end,
             ended_unix_ns: NOW + SECOND,
             stdout_bytes: last_seq,
             stderr_bytes: 1,
+            family,
             timings: timings.map(|encoded| Timings {
                 encoded: Arc::from(encoded),
                 slowest: None,

@@ -147,6 +147,7 @@ pub(crate) fn end(n: u64, outcome: Outcome) -> ProcessEnd {
         ended_unix_ns: NOW + n * SECOND + 900_000,
         stdout_bytes: 3,
         stderr_bytes: 0,
+        family: None,
         timings: Some(Timings {
             encoded: encode(&stages(n)).into(),
             slowest: Some(SlowestStage {

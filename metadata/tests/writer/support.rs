@@ -257,6 +257,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
         ended_unix_ns: n,
         stdout_bytes: 0,
         stderr_bytes: 0,
+        family: None,
         timings: Some(baton_metadata::record::Timings {
             encoded: vec![0; 1_000].into(),
             slowest: None,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use baton_core_client::{Event, Family, MarkerError};
 use baton_metadata::limits::LINGER;
 use baton_metadata::store::sqlite::VERSION;
 use baton_proto::exec::{RunRequest, Start, run_request};
@@ -81,6 +82,103 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.execute_batch("rollback").unwrap();
+    }
+}
+
+#[test]
+fn a_family_is_timed_in_the_trace_file_and_on_record() {
+    let testbed = Testbed::new();
+    let file = testbed.home.file("trace.json");
+    let options = ["--family", "jsonl", "--trace-json", file.to_str().unwrap()];
+    let script = "echo log; echo '{}'; sleep 0.1; echo rest";
+    run(testbed.exec_with(&options, ["sh", "-c", script])).assert_printed("log\n{}\nrest\n");
+    let traced = fs::read_to_string(&file).unwrap();
+    assert!(
+        traced.contains("family.cli_ready") && !traced.contains("family.session_init"),
+        "{traced}"
+    );
+
+    let record = &history(&testbed, &[])[0];
+    assert_eq!(record["family"], "jsonl");
+    let reasons = serde_json::json!({
+        "family.session_init": "not_reported",
+        "family.first_output": "no_session_init",
+    });
+    assert_eq!(record["unavailable"], reasons);
+    let remainder_ns = record["family_remainder_ns"].as_u64().unwrap();
+    assert!(
+        remainder_ns >= 50_000_000,
+        "to the output after ready: {remainder_ns}"
+    );
+
+    let id = record["id"].as_str().unwrap();
+    let json: Value = serde_json::from_str(baton(&testbed, &["show", "--json", id]).text()).unwrap();
+    assert_eq!(
+        (&json["family"], &json["unavailable"]),
+        (&record["family"], &reasons)
+    );
+    let shown = baton(&testbed, &["show", id]);
+    for line in [
+        "family    jsonl, ",
+        "          family.cli_ready ",
+        "          family.session_init unavailable: not_reported\n",
+        "          family.first_output unavailable: no_session_init\n",
+    ] {
+        assert!(shown.text().contains(line), "{line:?} in\n{}", shown.text());
+    }
+
+    run(testbed.exec(["true"]));
+    let record = &history(&testbed, &[])[0];
+    assert_eq!(
+        [
+            &record["family"],
+            &record["unavailable"],
+            &record["family_remainder_ns"]
+        ],
+        [&Value::Null; 3]
+    );
+
+    let refused = run(testbed.exec_with(&["--family", "yaml"], ["true"]));
+    assert!(
+        refused.code != 0 && refused.stderr.contains("event_stream"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_caller_reports_session_init() {
+    let testbed = Testbed::new();
+    let client = testbed.client();
+    let script = "echo '{}'; read line; echo answer; read line";
+    let command = || baton_core_client::Command::new("sh").args(["-c", script]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (mut started, mut stdin) = client.start(command().family(Family::JsonLines)).await.unwrap();
+        wait_for_output(&mut started, b"{}\n").await;
+        stdin.session_init_reached().await.unwrap();
+        stdin.write("\n".into()).await.unwrap();
+        wait_for_output(&mut started, b"answer\n").await;
+        started.session_init_reached().await.unwrap();
+        stdin.close().await.unwrap();
+        while started.next().await.unwrap().is_some() {}
+
+        let (started, stdin) = client.start(command()).await.unwrap();
+        assert_eq!(stdin.session_init_reached().await, Err(MarkerError::NoFamily));
+        assert_eq!(started.session_init_reached().await, Err(MarkerError::NoFamily));
+        drop((started, stdin));
+        client.close().await;
+    });
+    let all = history(&testbed, &[]);
+    assert_eq!(all[1]["unavailable"], serde_json::json!({}));
+    assert_eq!(all[1]["family_remainder_ns"], 0);
+}
+
+async fn wait_for_output(run: &mut baton_core_client::Run, end: &[u8]) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end) {
+        if let Event::Stdout(data) = run.next().await.unwrap().expect("the command runs") {
+            seen.extend_from_slice(&data);
+        }
     }
 }
 

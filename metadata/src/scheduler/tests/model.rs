@@ -495,6 +495,7 @@ pub(super) fn update(key: ModelKey, number: UpdateNumber, finished: bool) -> Upd
                 ended_unix_ns: number,
                 stdout_bytes: 0,
                 stderr_bytes: 0,
+                family: None,
                 timings: None,
             });
             Update::Process(patch)

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::call_end::CallEnd;
+use baton_trace::family::{Family, FamilySummary, STAGES, Unavailable};
 use baton_trace::stage::StageId;
 use rusqlite::Row;
 use rusqlite::types::{FromSqlError, ToSqlOutput, ValueRef};
+use serde_json::{Map, Value};
 
 use crate::record::{
     Argv, KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
@@ -101,6 +103,7 @@ pub(super) struct EndColumns<'a> {
     pub(super) slowest_ns: Option<i64>,
     pub(super) timings: Option<&'a [u8]>,
     pub(super) call_end: Option<&'static str>,
+    pub(super) family: Option<String>,
 }
 
 impl<'a> EndColumns<'a> {
@@ -135,8 +138,39 @@ impl<'a> EndColumns<'a> {
             slowest_ns: slowest.map(|slowest| number(slowest.duration_ns)),
             timings: timings.map(|timings| &*timings.encoded),
             call_end: end.call_end.map(CallEnd::name),
+            family: end.family.as_ref().map(family),
         }
     }
+}
+
+/// Encodes what a family measured.
+fn family(summary: &FamilySummary) -> String {
+    let reasons = summary.unavailable();
+    let reasons: Map<_, _> = reasons
+        .map(|(stage, reason)| (stage.name().to_owned(), reason.name().into()))
+        .collect();
+    let json = serde_json::json!({
+        "name": summary.family.name(),
+        "remainder_ns": summary.remainder_ns,
+        "unavailable": reasons,
+    });
+    json.to_string()
+}
+
+/// `None` for a family or a reason that only another version knows.
+fn family_of(text: &str) -> Option<FamilySummary> {
+    let json: Value = serde_json::from_str(text).ok()?;
+    let mut unavailable = [None; STAGES.len()];
+    for (reason, stage) in unavailable.iter_mut().zip(STAGES) {
+        if let Some(name) = json["unavailable"].get(stage.name()) {
+            *reason = Some(Unavailable::from_name(name.as_str()?)?);
+        }
+    }
+    Some(FamilySummary {
+        family: Family::from_name(json["name"].as_str()?)?,
+        unavailable,
+        remainder_ns: json["remainder_ns"].as_u64()?,
+    })
 }
 
 fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
@@ -188,6 +222,9 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
         ended_unix_ns: unsigned(row.get::<_, Option<i64>>("ended_ns")?.unwrap_or(0)),
         stdout_bytes: unsigned(row.get::<_, Option<i64>>("stdout_bytes")?.unwrap_or(0)),
         stderr_bytes: unsigned(row.get::<_, Option<i64>>("stderr_bytes")?.unwrap_or(0)),
+        family: row
+            .get::<_, Option<String>>("family")?
+            .and_then(|text| family_of(&text)),
         timings,
     }))
 }
@@ -196,7 +233,7 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
 pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread,
     p.turn, p.step, p.argv, p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks,
     p.spawned_ns, p.last_seq, p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.call_end,
-    p.stdout_bytes, p.stderr_bytes, p.slowest, p.slowest_ns, p.survivor";
+    p.family, p.stdout_bytes, p.stderr_bytes, p.slowest, p.slowest_ns, p.survivor";
 
 /// The joins of [`PROCESS_COLUMNS`], in addition to `processes p`.
 pub(super) const PROCESS_JOINS: &str =

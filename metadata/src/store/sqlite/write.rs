@@ -128,7 +128,7 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         "trace_id",
         "sampled",
     ];
-    const END: [&str; 13] = [
+    const END: [&str; 14] = [
         "ended_ns",
         "outcome",
         "failed",
@@ -142,6 +142,7 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         "slowest_ns",
         "timings",
         "call_end",
+        "family",
     ];
     let with = |columns: &[&str], condition: &str| -> String {
         let set = |column: &&str| format!("{column} = iif({condition}, excluded.{column}, {column}),\n");
@@ -150,9 +151,10 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id,
             sampled, os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal,
-            core_dumped, fault, stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end, turn, step)
+            core_dumped, fault, stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end, turn, step,
+            family)
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)
+            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)
         on conflict (owner, id) do update set
         {}{}
         life = coalesce(?4, life),
@@ -179,7 +181,7 @@ struct ProcessUpsert<'a, 'c> {
 }
 
 /// Parameters of [`UPSERT_PROCESS`], and the unused index 0, because SQLite counts from 1.
-const PARAMETERS: usize = 32;
+const PARAMETERS: usize = 33;
 
 /// Longest text that is compared with the last value.
 const REMEMBERED_BYTES: usize = 256;
@@ -324,6 +326,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
             start.and_then(|start| start.turn).map(|turn| number(turn.get())),
         )?;
         self.text(31, start.and_then(|start| start.step.as_deref()))?;
+        self.text(32, end.and_then(|end| end.family.as_deref()))?;
         self.statement.raw_execute()?;
         Ok(())
     }
