@@ -30,7 +30,7 @@ use self::board::{Board, BoardFull, PublicationId, WatcherId};
 use self::check::InvalidWarmState;
 use crate::limits::START_TIMEOUT;
 
-/// See the [module](self). Clones share one board.
+/// The service `baton.warm.v1.Warm`: a board of what clients keep warm. Clones share one board.
 #[derive(Debug, Clone)]
 pub struct WarmService {
     board: Arc<Mutex<Board>>,

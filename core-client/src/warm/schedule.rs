@@ -23,7 +23,8 @@ use super::state::{WarmRecord, WarmResult, WarmState, WarmTrigger};
 #[cfg(test)]
 mod tests;
 
-/// See the [module](self). Each method that changes the published state increases [`WarmState::change`].
+/// When to warm one conversation: a state machine without IO, which takes the time as an argument. Each method that
+/// changes the published state increases [`WarmState::change`].
 #[derive(Debug, Clone)]
 pub struct WarmSchedule {
     state: WarmState,

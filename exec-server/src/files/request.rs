@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
 use bytes::Bytes;
@@ -50,7 +50,7 @@ impl RequestedPath {
 
     /// `None` is the default directory.
     #[cfg(any(test, feature = "fuzz"))]
-    pub(super) fn path(&self) -> Option<&Path> {
+    pub(super) fn path(&self) -> Option<&std::path::Path> {
         self.0.as_deref()
     }
 }
@@ -83,6 +83,8 @@ impl Markers {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn path(bytes: &[u8]) -> Result<RequestedPath, InvalidPath> {

@@ -12,7 +12,7 @@ use super::prompt::Prompt;
 use super::{Family, Unavailable};
 use crate::limits::FAMILY_OUTPUT_MAX;
 
-/// See the [module](self).
+/// Finds the ready marker of a family in output as it passes, without copying it. Holds a few machine words.
 #[derive(Debug)]
 pub struct Detector {
     search: Search,
