@@ -6,6 +6,8 @@ use clap::builder::PossibleValuesParser;
 
 /// Shared options. A benchmark flattens them into its own options, which [`parse`] reads.
 #[derive(Debug, clap::Args)]
+// A benchmark's own options have the same name, and so would their groups, which clap refuses in a debug build.
+#[group(skip)]
 pub struct Options {
     /// Measure less, for a first look and for CI
     #[arg(long)]

@@ -17,6 +17,8 @@ pub enum Unit {
     Milliseconds,
     /// Microseconds.
     Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
     /// A rate.
     PerSecond,
     /// Bytes.
@@ -179,6 +181,7 @@ impl Unit {
             Self::Percent => "%",
             Self::Milliseconds => "ms",
             Self::Microseconds => "µs",
+            Self::Nanoseconds => "ns",
             Self::PerSecond => "/s",
             Self::Bytes => "B",
             Self::Kibibytes => "KiB",
@@ -191,7 +194,9 @@ impl Unit {
         match self {
             Self::Times | Self::Milliseconds => format!("{value:.3}"),
             Self::Percent => format!("{value:.2}"),
-            Self::Microseconds | Self::Megabytes | Self::Kibibytes => format!("{value:.1}"),
+            Self::Microseconds | Self::Nanoseconds | Self::Megabytes | Self::Kibibytes => {
+                format!("{value:.1}")
+            }
             Self::Count | Self::PerSecond | Self::Bytes | Self::MegabytesPerSecond => format!("{value:.0}"),
         }
     }
