@@ -1,14 +1,18 @@
-//! The benchmark of the caller's side: what `baton-turn` adds to a caller's own loop.
+//! The benchmark of the caller's side: what wrapped streams, runtime families and pooled sessions cost a caller's own
+//! loop.
 //!
 //! ```text
 //! cargo bench -p baton-bench --bench caller [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
-//! Each phase is a file of [`phase`], and each bar a constant of [`bars`].
+//! Each phase is a file of [`phase`], and each bar a constant of [`bars`]. The phase `stream` runs in this process. The
+//! others start processes: this executable in a [`role`], and the `baton` binary (relay, exec-server).
 
 mod bars;
+mod limits;
 mod options;
 mod phase;
+mod role;
 
 use std::process::ExitCode;
 
@@ -19,12 +23,7 @@ use crate::options::{Options, Plan};
 use crate::phase::BenchContext;
 
 fn main() -> ExitCode {
-    baton_bench::run::main("caller", role, || measure(&parse(phase::names())))
-}
-
-/// No phase needs a process of its own.
-fn role(arguments: &[String]) -> Result<(), Failure> {
-    Err(format!("no such role: {arguments:?}").into())
+    baton_bench::run::main("caller", role::main, || measure(&parse(phase::names())))
 }
 
 fn measure(Options { shared }: &Options) -> Result<ExitCode, Failure> {

@@ -1,6 +1,6 @@
 //! The options, and the amount of work.
 
-/// Measures what the caller's side adds to a caller's loop, and judges it by its bars.
+/// Measures what the caller's side costs a caller's loop, and judges it by its bars.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -14,22 +14,38 @@ pub(crate) struct Plan {
     pub(crate) stream_items: u64,
     /// Rounds of such visits.
     pub(crate) stream_rounds: usize,
+    /// Bytes of a stream, which is one visit of the phase `family`.
+    pub(crate) family_bytes: u64,
+    /// Rounds of such visits, for each content.
+    pub(crate) family_rounds: usize,
+    /// Commands of one visit of the phase `pool`.
+    pub(crate) pool_commands: usize,
+    /// Rounds of such visits.
+    pub(crate) pool_rounds: usize,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
 
 impl Plan {
-    /// A few seconds.
+    /// Some minutes.
     pub(crate) const FULL: Self = Self {
         stream_items: 1_000_000,
         stream_rounds: 120,
+        family_bytes: 1 << 30,
+        family_rounds: 24,
+        pool_commands: 20,
+        pool_rounds: 60,
         resamples: 2_000,
     };
 
-    /// Less than a second.
+    /// A few seconds.
     pub(crate) const QUICK: Self = Self {
         stream_items: 200_000,
         stream_rounds: 30,
+        family_bytes: 64 << 20,
+        family_rounds: 2,
+        pool_commands: 5,
+        pool_rounds: 4,
         ..Self::FULL
     };
 }
