@@ -8,3 +8,7 @@ pub(crate) const STREAM_ITEM: Bar = Bar::AtMost(100.0);
 pub(crate) const FAMILY: Bar = Bar::AtMost(1.02);
 /// First command on a session from a pool over a command on a warm session, median.
 pub(crate) const POOLED: Bar = Bar::AtMost(1.1);
+/// Project root by one `FindUp` over one `Stat`.
+pub(crate) const FIND_UP: Bar = Bar::AtMost(1.2);
+/// Project root by pipelined probes over one `Stat`.
+pub(crate) const FALLBACK: Bar = Bar::AtMost(2.2);

@@ -1,6 +1,20 @@
-//! Parameters of the measurements: the pool and timeouts.
+//! Parameters of the measurements: the link, the project, the pool and timeouts.
 
 use std::time::Duration;
+
+use baton_bench::link::Shape;
+
+/// The link of the phase `root`: a round trip of 20 ms, and a rate that its small messages do not notice.
+pub(crate) const LINK: Shape = Shape {
+    bytes_per_second: 125e6,
+    one_way: Duration::from_millis(10),
+};
+
+/// The number of directories between the project root and the start of the search.
+pub(crate) const LEVELS: usize = 12;
+
+/// The marker in the project root. No directory above a temporary directory has one of this name.
+pub(crate) const MARKER: &str = ".baton-bench-root";
 
 /// Sessions that the pool keeps ready.
 pub(crate) const POOL_SIZE: usize = 2;

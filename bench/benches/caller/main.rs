@@ -1,5 +1,5 @@
-//! The benchmark of the caller's side: what wrapped streams, runtime families and pooled sessions cost a caller's own
-//! loop.
+//! The benchmark of the caller's side: what wrapped streams, runtime families, pooled sessions and searches for a
+//! project root cost a caller's own loop.
 //!
 //! ```text
 //! cargo bench -p baton-bench --bench caller [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check]

@@ -22,6 +22,10 @@ pub(crate) struct Plan {
     pub(crate) pool_commands: usize,
     /// Rounds of such visits.
     pub(crate) pool_rounds: usize,
+    /// Searches of one visit of the phase `root`.
+    pub(crate) root_searches: usize,
+    /// Rounds of such visits.
+    pub(crate) root_rounds: usize,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
@@ -35,6 +39,8 @@ impl Plan {
         family_rounds: 24,
         pool_commands: 20,
         pool_rounds: 60,
+        root_searches: 3,
+        root_rounds: 40,
         resamples: 2_000,
     };
 
@@ -46,6 +52,8 @@ impl Plan {
         family_rounds: 2,
         pool_commands: 5,
         pool_rounds: 4,
+        root_searches: 1,
+        root_rounds: 4,
         ..Self::FULL
     };
 }

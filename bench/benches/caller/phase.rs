@@ -2,6 +2,7 @@
 
 mod family;
 mod pool;
+mod root;
 mod stream;
 
 use baton_bench::stats::{Bar, Bootstrap, Rounds, Statistic};
@@ -11,10 +12,11 @@ use baton_support::process::Stack;
 use crate::options::Plan;
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<BenchContext>); 3] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 4] = [
     ("stream", stream::measure),
     ("family", family::measure),
     ("pool", pool::measure),
+    ("root", root::measure),
 ];
 
 /// The names of all phases.

@@ -1,7 +1,10 @@
-//! The worker roles of this executable: a client of Baton, and the program whose output it streams.
+//! The worker roles of this executable: a client of Baton, the program whose output it streams, a link, and an
+//! exec-server without `FindUp`.
 
 mod client;
 pub(crate) mod content;
+mod link;
+mod without_find_up;
 
 use baton_bench::Failure;
 
@@ -11,6 +14,8 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     match arguments[..] {
         ["client", ticket, key] => client::main(ticket, key),
         ["write", content, bytes] => content::write(content, bytes.parse()?),
+        ["link", target] => link::main(target.parse()?),
+        ["without-find-up", relay, key] => without_find_up::main(relay, key),
         _ => Err(format!("no such role: {arguments:?}").into()),
     }
 }

@@ -7,12 +7,12 @@ use baton_bench::floor::PROGRAM;
 use baton_bench::worker::ROLE;
 use baton_bench::{Failure, worker};
 use baton_core_client::warm::Pool;
-use baton_core_client::{Client, Command, Event, ExitStatus, Family, Seed, keep_freed_memory};
+use baton_core_client::{Client, Command, Event, ExitStatus, Family, Seed, Stat, keep_freed_memory};
 use baton_trace::stage::exec::FAMILY_CLI_READY;
 use tokio::time::{sleep, timeout};
 
 use super::runtime;
-use crate::limits::{POOL_PATIENCE, POOL_PAUSE, POOL_SIZE};
+use crate::limits::{LEVELS, MARKER, POOL_PATIENCE, POOL_PAUSE, POOL_SIZE};
 
 /// Connects, then answers:
 ///
@@ -21,6 +21,9 @@ use crate::limits::{POOL_PATIENCE, POOL_PAUSE, POOL_SIZE};
 /// | `check-family` | nothing; an error if the exec-server does not find the marker of a family |
 /// | `stream CONTENT BYTES`, `stream-jsonl CONTENT BYTES` | seconds of a stream, without and with the family `jsonl` |
 /// | `warm N`, `pooled N`, `pooled-alone N` | seconds of each of N commands |
+/// | `stat N PATH` | seconds of each of N `Stat` |
+/// | `root N START` | seconds of each of N searches for the project root |
+/// | `first-root N START` | the same, on a new session each |
 pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
     keep_freed_memory();
     let key = Seed::read(Path::new(key))?.client_key()?;
@@ -28,7 +31,8 @@ pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
     runtime()?.block_on(async {
         client.connect().await?;
         worker::answer("ready", async |request| {
-            match request.split(' ').collect::<Vec<_>>()[..] {
+            // A path is last, because it may have spaces.
+            match request.splitn(3, ' ').collect::<Vec<_>>()[..] {
                 ["check-family"] => check_family(&client).await,
                 ["stream", content, bytes] => stream(&client, content, bytes.parse()?, None).await,
                 ["stream-jsonl", content, bytes] => {
@@ -37,6 +41,9 @@ pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
                 ["warm", commands] => warm(&client, commands.parse()?).await,
                 ["pooled", commands] => pooled(&client, commands.parse()?).await,
                 ["pooled-alone", commands] => pooled_alone(&client, commands.parse()?).await,
+                ["stat", times, path] => stat(&client, times.parse()?, path).await,
+                ["root", times, start] => root(&client, times.parse()?, start).await,
+                ["first-root", times, start] => first_root(&client, times.parse()?, start).await,
                 _ => Err(format!("no such task: {request}").into()),
             }
         })
@@ -143,6 +150,51 @@ fn take(pool: &Pool) -> Result<Client, Failure> {
     match session.is_connected() {
         true => Ok(session),
         false => Err("the pool had no session".into()),
+    }
+}
+
+async fn stat(client: &Client, times: usize, path: &str) -> Result<Vec<f64>, Failure> {
+    let files = client.files();
+    let mut took = Vec::with_capacity(times);
+    for _ in 0..times {
+        let started = Instant::now();
+        let Stat::Found(_) = files.stat(path, false).await? else {
+            return Err(format!("{path} was not found").into());
+        };
+        took.push(started.elapsed());
+    }
+    Ok(seconds(took))
+}
+
+async fn root(client: &Client, times: usize, start: &str) -> Result<Vec<f64>, Failure> {
+    let mut took = Vec::with_capacity(times);
+    for _ in 0..times {
+        took.push(search(client, start).await?);
+    }
+    Ok(seconds(took))
+}
+
+/// Searches on a new session each. Connecting does not count.
+async fn first_root(client: &Client, times: usize, start: &str) -> Result<Vec<f64>, Failure> {
+    let mut took = Vec::with_capacity(times);
+    for _ in 0..times {
+        let session = client.sibling();
+        session.connect().await?;
+        took.push(search(&session, start).await?);
+        session.close().await;
+    }
+    Ok(seconds(took))
+}
+
+/// One search, whose answer must be the root of the project.
+async fn search(client: &Client, start: &str) -> Result<Duration, Failure> {
+    let workspace = client.workspace();
+    let started = Instant::now();
+    let found = workspace.project_root(start, [MARKER]).await?;
+    let took = started.elapsed();
+    match found.root {
+        Some(root) if root.depth as usize == LEVELS => Ok(took),
+        other => Err(format!("not the root {LEVELS} levels up: {other:?}").into()),
     }
 }
 
