@@ -49,6 +49,10 @@ pub const POOL_SESSIONS_MAX: usize = 64;
 /// How often a full pool looks for sessions that have ended: the longest time for which it is smaller than it should be.
 pub const POOL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long after a session was taken from a full pool the next one is established. Protects the first command of the
+/// session that was taken: beside a handshake it took half as long again.
+pub const POOL_REFILL_DELAY: Duration = Duration::from_millis(100);
+
 /// Failures in a row after which a pool stops to dial, until a session is taken. With the waits between them, some 30 s
 /// in which an exec-server restarts; each attempt itself also retries for the channel's `connect_timeout`.
 pub const POOL_ATTEMPTS_MAX: u32 = 8;

@@ -1,8 +1,9 @@
 //! Sessions that are established before anybody needs them, for callers that start cold.
 //!
-//! A task establishes them, one at a time, and replaces those that have ended. After failures it waits longer and
-//! longer. After [`POOL_ATTEMPTS_MAX`] failures in a row it stops, until [`Pool::take`] is called again: a pool that
-//! nobody uses does not dial a dead exec-server for ever.
+//! A task establishes them, one at a time, and replaces those that were taken or have ended. It begins a while after
+//! the first was taken, because its handshake would delay the first command of that session. After failures it waits
+//! longer and longer. After [`POOL_ATTEMPTS_MAX`] failures in a row it stops, until [`Pool::take`] is called again: a
+//! pool that nobody uses does not dial a dead exec-server for ever.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::limits::{
-    POOL_ATTEMPTS_MAX, POOL_CHECK_INTERVAL, POOL_RETRY_FIRST, POOL_RETRY_MAX, POOL_SESSIONS_MAX, WARM_TIMEOUT,
+    POOL_ATTEMPTS_MAX, POOL_CHECK_INTERVAL, POOL_REFILL_DELAY, POOL_RETRY_FIRST, POOL_RETRY_MAX,
+    POOL_SESSIONS_MAX, WARM_TIMEOUT,
 };
 
 /// Keeps sessions with one exec-server ready. Dropping it ends those that were not taken.
@@ -114,7 +116,12 @@ async fn fill(shared: Arc<Shared>) {
         };
         if is_full {
             // The end of a session notifies nobody, so the pool looks now and then.
-            let _ = timeout(POOL_CHECK_INTERVAL, shared.taken.notified()).await;
+            if timeout(POOL_CHECK_INTERVAL, shared.taken.notified())
+                .await
+                .is_ok()
+            {
+                sleep(POOL_REFILL_DELAY).await;
+            }
             continue;
         }
         let client = shared.template.sibling();
