@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_core_client::{ChannelConfig, Client, Seed, Ticket};
-use baton_exec_server::{Directory, ExecServer, Settings};
+use baton_exec_server::{Directory, ExecServer, Settings, WarmService};
 use baton_relay::{Config, Relay};
 use baton_trace::recorder::Recorder;
 use tokio::sync::oneshot;
@@ -102,6 +102,7 @@ fn start_exec_server(relay: SocketAddr, allow: AllowList, recorder: Recorder) ->
             };
             ExecServer::builder(server)
                 .settings(settings)
+                .service(WarmService::default().into_server())
                 .build()?
                 .serve(stopped)
                 .await?;

@@ -146,6 +146,9 @@ fn assert_is_complete(spans: &Spans) {
     assert_stream(spans, tool);
     assert_stream(spans, answer);
     assert_tools(spans, tool, &[("count_lines", "call_3", "wc")]);
+    // A method that the exec-server has not is named `grpc`, and its spans are errors.
+    assert!(!spans.named("baton.warm.v1.Warm/Ping").is_empty());
+    assert!(spans.named("grpc").is_empty());
     for (turn, searches) in [(first, 0), (second, 1)] {
         let calls = spans.children(turn, "call");
         assert_eq!(
