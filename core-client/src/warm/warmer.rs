@@ -135,6 +135,10 @@ impl Warmer {
     /// # Errors
     /// [`WarmRefusal`]: nothing was warmed.
     pub async fn warm_now(&self) -> Result<WarmResult, WarmRefusal> {
+        // Before the schedule, in which the warm would never end.
+        if self.requests.is_closed() {
+            return Err(WarmRefusal::Stopped);
+        }
         self.shared
             .change(|schedule| schedule.begin_manual(clock::anchor()))?;
         let (reply, result) = oneshot::channel();

@@ -272,3 +272,20 @@ async fn an_abandoned_manual_warm_is_recorded() {
     assert_eq!(warmer.state().history.len(), 1);
     warmer.warm_now().await.unwrap();
 }
+
+#[test]
+fn every_warm_after_the_end_of_the_runtime_is_refused_as_stopped() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let warmer = first.block_on(async { Target::open().warmer() });
+    drop(first);
+    for _ in 0..2 {
+        let refused = runtime().block_on(warmer.warm_now());
+        assert_eq!(refused, Err(WarmRefusal::Stopped));
+    }
+}
