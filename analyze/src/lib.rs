@@ -1,0 +1,10 @@
+//! From traces to decisions.
+//!
+//! * [`stats`]: quantiles, sketches, and tests that resample whole blocks;
+//! * [`limits`]: every limit, with its reason.
+//!
+//! Nothing here opens a file, reads a clock or draws from the system's randomness: the same input gives the same
+//! result, to the last byte.
+
+pub mod limits;
+pub mod stats;

@@ -1,0 +1,14 @@
+//! Every limit of this crate: its value and its reason.
+
+/// Values of a [distribution](crate::stats::Distribution) that are kept as they are (80 kB). More are kept in a sketch.
+pub const EXACT_VALUES: usize = 10_000;
+
+/// The relative error of a quantile read from a sketch.
+pub const SKETCH_ERROR: f64 = 0.01;
+
+/// Bins of a sketch: 2^11 bins of 2 % cover a range of 10^17, from a nanosecond to three years. Each takes 8 bytes, so a
+/// sketch takes at most 16 kB per sign.
+pub const SKETCH_BINS: u32 = 2_048;
+
+/// Resamples of blocks for an interval of 95 %: 50 of them lie beyond each bound.
+pub const INTERVAL_RESAMPLES: usize = 1_999;
