@@ -6,20 +6,31 @@
 //!
 //! * [`Quantile`], [`Distribution`]: quantiles, exact up to [`EXACT_VALUES`](crate::limits::EXACT_VALUES);
 //! * [`Table`]: one value per block and stage;
+//! * [`sign_flip`]: the test of interleaved pairs of blocks; [`permutation`]: the test of blocks without pairs;
+//! * [`holm`]: the correction over stages;
 //! * [`bootstrap`]: an interval from resampled blocks;
+//! * [`blocks_needed`], [`detectable`]: how many blocks find a difference, and which difference blocks find;
 //! * [`Random`], [`Seed`]: a generator whose seed is a hash of the input.
 
 mod bootstrap;
 mod center;
 mod distribution;
+mod holm;
 mod normal;
+mod permutation;
+mod power;
 mod quantile;
 mod random;
+mod sign_flip;
 mod table;
 
 pub use bootstrap::{Interval, bootstrap};
 pub use center::midmean;
 pub use distribution::Distribution;
+pub use holm::holm;
+pub use permutation::permutation;
+pub use power::{blocks_needed, detectable};
 pub use quantile::{ParseQuantileError, Quantile};
 pub use random::{Random, Seed};
+pub use sign_flip::sign_flip;
 pub use table::Table;
