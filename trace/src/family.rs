@@ -22,6 +22,8 @@ mod utf8;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+mod plain;
 
 use baton_proto::exec as wire;
 use opentelemetry::KeyValue;

@@ -1,9 +1,9 @@
-//! Fuzzes the detectors: the result does not depend on chunks, and nothing but the bounds decides how much is looked
-//! at.
+//! Fuzzes the detectors: the result is that of the [plain](super::plain) search, does not depend on chunks, and nothing
+//! but the bounds decides how much is looked at.
 
 use baton_fuzz::{Input, Script, Target};
 
-use super::{Detection, Detector, FAMILIES, Family};
+use super::{Detection, Detector, FAMILIES, Family, plain};
 
 /// Output in chunks. The input: the family, then chunks.
 pub(crate) const DETECTOR: Target = Target {
@@ -44,6 +44,13 @@ fn run(bytes: &[u8]) {
     assert!(is_same, "{at_once:?} at once, {found:?} in chunks");
     let (whole, chunked) = (whole.finish(true), chunked.finish(true));
     assert_eq!(whole, chunked, "at the end");
+    let answer = match (at_once, whole) {
+        (Some(end), _) => Ok(end),
+        (None, Detection::Ready { .. }) => Ok(output.len()),
+        (None, Detection::Stopped(reason)) => Err(reason),
+        (None, Detection::Searching) => unreachable!("it is over"),
+    };
+    assert_eq!(answer, plain::detect(family, &output), "{family:?}");
 }
 
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {

@@ -1,4 +1,4 @@
-//! The detector against a naive one that holds all output.
+//! The detector against two that hold all output: one of parsers that it does not know, and the [plain] one.
 
 use std::ops::ControlFlow;
 
@@ -458,6 +458,68 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
+/// Output with long runs, so that lines, messages and output pass their bounds.
+fn long_pieces() -> impl Strategy<Value = Vec<u8>> {
+    let lengths = [
+        1,
+        1,
+        7,
+        100,
+        FAMILY_LINE_MAX - 10,
+        FAMILY_LINE_MAX,
+        FAMILY_LINE_MAX + 1,
+        FAMILY_OUTPUT_MAX / 2,
+    ];
+    let units = vec![
+        &b"x"[..],
+        b" ",
+        b"\n",
+        b"\r\n",
+        b"\xc3\xa9",
+        b"[",
+        b"\\n",
+        b"{\"a\":[1,true]}",
+    ];
+    let run = (
+        prop::sample::select(units),
+        prop::sample::select(lengths.to_vec()),
+    )
+        .prop_map(|(unit, length)| unit.repeat(length.div_ceil(unit.len())));
+    let text = prop::sample::select(vec![
+        &b"{\"a\":\""[..],
+        b"\"}\n",
+        b"{}",
+        b"{\"jsonrpc\":\"2.0\",\"method\":\"",
+        b"Content-Length: 262100\r\n\r\n",
+        b"Content-Length: 262145\n\n",
+        b"data: ",
+        b"\n\n",
+        b"\n",
+    ])
+    .prop_map(<[u8]>::to_vec);
+    prop::collection::vec(prop_oneof![1 => run, 3 => text], 0..10).prop_map(|parts| parts.concat())
+}
+
+fn assert_plain(output: &[u8], sizes: &[usize]) -> Result<(), TestCaseError> {
+    for family in [JsonLines, JsonRpc, EventStream] {
+        let mut rest = output;
+        let chunks = sizes.iter().cycle().map_while(|size| {
+            let (chunk, after) = rest.split_at((*size).min(rest.len()));
+            rest = after;
+            (!chunk.is_empty()).then_some(chunk)
+        });
+        let divided = detect(family, chunks);
+        let plain = plain::detect(family, output);
+        if family == EventStream && divided != plain {
+            // The LF of a CR LF that came later.
+            prop_assert_eq!(divided.map(|end| end + 1), plain);
+        } else {
+            prop_assert_eq!(divided, plain, "{:?}", family);
+        }
+    }
+    Ok(())
+}
+
 /// JSON texts of any shape.
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -525,6 +587,22 @@ proptest! {
     }
 
     #[test]
+    fn the_result_is_that_of_the_plain_search_whatever_the_chunks(
+        output in pieces(), values in prop::collection::vec(json(), 0..3), at in any::<prop::sample::Index>(),
+        byte in any::<u8>(), sizes in prop::collection::vec(1usize..40, 1..6)
+    ) {
+        assert_plain(&output, &sizes)?;
+        let lines: Vec<String> = values.iter().map(|value| format!("{value}\n")).collect();
+        let mut lines = lines.concat().into_bytes();
+        assert_plain(&lines, &sizes)?;
+        if !lines.is_empty() {
+            let at = at.index(lines.len());
+            lines[at] = byte;
+            assert_plain(&lines, &sizes)?;
+        }
+    }
+
+    #[test]
     fn a_prompt_depends_on_all_output_and_on_where_a_read_ends(
         reads in prop::collection::vec("[a$#>%\\n\\r \\x1b\\[\\]\\x07m0]{0,6}", 0..6)
     ) {
@@ -535,5 +613,16 @@ proptest! {
             (!read.is_empty() && detect(Prompt, [&output[..]]).is_ok()).then_some(output.len())
         });
         prop_assert_eq!(detect(Prompt, chunks).ok(), naive);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_result_is_that_of_the_plain_search_at_every_bound(
+        output in long_pieces(), size in prop::sample::select(vec![4096_usize, 65_536, 65_537, 4 << 20])
+    ) {
+        assert_plain(&output, &[size])?;
     }
 }
