@@ -9,6 +9,7 @@
 //! reports it. [`Unavailable`] is the closed list of reasons why a stage has no interval. Documents, the command line
 //! and the code read these tables.
 
+mod bytes;
 mod candidate;
 mod detector;
 mod event_stream;

@@ -51,8 +51,9 @@ pub const BACKGROUND_NICENESS: i32 = 10;
 pub const HINT_CHARS: usize = 200;
 
 /// Bytes at the beginning of a command's standard output in which the ready marker of its family is looked for. A
-/// program that is ready says so in its first message, behind a banner or a log at most. The detector takes about 2 ms
-/// for these bytes and nothing for the rest, so a stream of 1 GiB whose marker never comes costs 0.2 % more.
+/// program that is ready says so in its first message, behind a banner or a log at most. The detector takes about 3 ms
+/// for these bytes if they are JSON, less than 1 ms for other text, 9 ms if every line has two bytes, and nothing for
+/// the rest. So a stream of 1 GiB whose marker never comes costs about 0.5 % more.
 pub const FAMILY_OUTPUT_MAX: usize = 1024 * 1024;
 
 /// Bytes of one line, or of one message behind a `Content-Length`, that may be the ready marker. A longer one is data.

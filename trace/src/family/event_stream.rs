@@ -38,6 +38,15 @@ impl Default for Field {
     }
 }
 
+/// The number of line ends at the beginning.
+fn until_line(bytes: &[u8]) -> usize {
+    let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    bytes
+        .iter()
+        .position(|byte| !is_line_end(byte))
+        .unwrap_or(bytes.len())
+}
+
 impl EventStream {
     /// The end of the marker in `output`.
     pub(super) fn feed(&mut self, output: &[u8]) -> Option<usize> {
@@ -45,6 +54,12 @@ impl EventStream {
         while from < output.len() {
             if std::mem::take(&mut self.after_cr) && output[from] == b'\n' {
                 from += 1;
+                continue;
+            }
+            if self.length == 0 && !self.has_data && matches!(output[from], b'\r' | b'\n') {
+                // Blank lines that end no event.
+                from += until_line(&output[from..]);
+                self.after_cr = output[from - 1] == b'\r';
                 continue;
             }
             let rest = &output[from..];

@@ -1,42 +1,57 @@
 //! An incremental check that bytes are one JSON text (RFC 8259). It keeps no text, and one bit for each level of
 //! nesting.
 //!
-//! Each byte yields a [`Token`], from which [`rpc_message`](super::rpc_message) learns the members of an object. The
-//! grammar is that of RFC 8259: strings are UTF-8, and an escaped surrogate may be alone.
+//! [`JsonScanner::next`] takes bytes up to the next [`Token`], from which [`rpc_message`](super::rpc_message) learns the
+//! members of an object. The grammar is that of RFC 8259: strings are UTF-8, and an escaped surrogate may be alone.
+//!
+//! Most bytes of a JSON text are inside strings. They are taken in runs: eight bytes a step to the next byte that a
+//! string treats specially, and UTF-8 is checked a run at a time. The module `plain` takes one byte at a time, and tests
+//! compare both.
 
+use super::bytes::{until_special, until_text};
 use super::utf8::Utf8;
 use crate::limits::JSON_DEPTH_MAX;
 
 /// See the [module](self).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct JsonScanner {
+    /// Without fields: reading a whole enum just after its parts were written stalls a processor.
     expects: Expects,
     depth: u32,
     /// One bit for each open container, the innermost lowest: 1 for an array.
     arrays: u128,
+    /// What the current text is.
+    text: Text,
+    /// The position in the current text.
     utf8: Utf8,
+    /// The digits after `\u` that were read, and their value.
+    digits: u8,
+    value: u16,
+    /// The rest of the current literal.
+    literal: &'static [u8],
+    number: Number,
 }
 
 const _: () = assert!(JSON_DEPTH_MAX <= u128::BITS);
 
-/// What a byte is a part of.
+/// A part of a JSON text that a reader of its members needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
-    /// White space, punctuation, or the rest of a number or literal.
-    Other,
+pub(super) enum Token<'a> {
     /// The first byte of a value.
     Begin(ValueKind),
     /// The first quote of a member's name.
     BeginName,
-    /// A character of a string or name. One that is not ASCII is [`NOT_ASCII`].
-    Character(u8),
-    /// The last quote of a string or name.
-    EndText,
+    /// Characters of a string or name, as they are written. At the end of the bytes, a character may be divided.
+    Characters(&'a [u8]),
+    /// An escaped character. One that is not ASCII is [`NOT_ASCII`].
+    Escaped(u8),
+    /// The last characters of a string or name, and its last quote.
+    EndText(&'a [u8]),
     /// The last byte of an object or array.
     EndContainer,
 }
 
-/// Stands for any part of a character that is not ASCII.
+/// Stands for an escaped character that is not ASCII.
 pub(super) const NOT_ASCII: u8 = 0xff;
 
 /// The type of a value, by its first byte.
@@ -62,21 +77,16 @@ enum Expects {
     NameOrEnd,
     Colon,
     CommaOrEnd,
-    Text {
-        of: Text,
-    },
-    Escaped {
-        of: Text,
-    },
+    /// The rest of a string or name.
+    Text,
+    /// The character after a backslash.
+    Escaped,
     /// Hexadecimal digits of `\u`.
-    Digits {
-        of: Text,
-        left: u8,
-        value: u16,
-    },
+    Digits,
     /// The rest of a literal.
-    Literal(&'static [u8]),
-    Number(Number),
+    Literal,
+    /// The rest of a number.
+    Number,
     /// White space, to the end.
     Nothing,
 }
@@ -106,7 +116,12 @@ impl JsonScanner {
             expects: Expects::Value,
             depth: 0,
             arrays: 0,
+            text: Text::Value,
             utf8: Utf8::default(),
+            digits: 0,
+            value: 0,
+            literal: &[],
+            number: Number::Zero,
         }
     }
 
@@ -119,97 +134,140 @@ impl JsonScanner {
     pub(super) fn is_complete(&self) -> bool {
         match self.expects {
             Expects::Nothing => true,
-            Expects::Number(number) => self.depth == 0 && number.may_end(),
+            Expects::Number => self.depth == 0 && self.number.may_end(),
             _ => false,
         }
     }
 
-    /// Takes the next byte.
-    pub(super) fn next(&mut self, byte: u8) -> Result<Token, Rejected> {
-        if let Expects::Number(number) = self.expects {
-            if let Some(next) = number.next(byte) {
-                self.expects = Expects::Number(next);
-                return Ok(Token::Other);
-            }
-            if !number.may_end() {
-                return Err(Rejected);
-            }
-            self.ended_value();
-        }
-        match self.expects {
-            Expects::Text { of } => self.text(of, byte),
-            Expects::Escaped { of } => self.escaped(of, byte),
-            Expects::Digits { of, left, value } => self.digits(of, left, value, byte),
-            Expects::Literal(rest) => self.literal(rest, byte),
-            // RFC 8259 section 2.
-            _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => Ok(Token::Other),
-            Expects::Value => self.value(byte),
-            Expects::ValueOrEnd if byte == b']' => Ok(self.close()),
-            Expects::ValueOrEnd => self.value(byte),
-            Expects::NameOrEnd if byte == b'}' => Ok(self.close()),
-            Expects::Name | Expects::NameOrEnd if byte == b'"' => {
-                self.expects = Expects::Text { of: Text::Name };
-                Ok(Token::BeginName)
-            }
-            Expects::Colon if byte == b':' => self.then(Expects::Value),
-            Expects::CommaOrEnd => match (byte, self.is_in_array()) {
-                (b',', true) => self.then(Expects::Value),
-                (b',', false) => self.then(Expects::Name),
-                (b']', true) | (b'}', false) => Ok(self.close()),
-                _ => Err(Rejected),
-            },
-            Expects::Name | Expects::NameOrEnd | Expects::Colon | Expects::Number(_) | Expects::Nothing => {
-                Err(Rejected)
-            }
-        }
+    /// Takes all bytes.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<(), Rejected> {
+        while self.next(&mut bytes)?.is_some() {}
+        Ok(())
     }
 
-    fn then(&mut self, expects: Expects) -> Result<Token, Rejected> {
-        self.expects = expects;
-        Ok(Token::Other)
+    /// Takes bytes from the front, up to the end of the next token; all of them if no token is among them. A token
+    /// changes [`depth`](Self::depth) by one at most.
+    #[inline(always)]
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Token<'a>>, Rejected> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            let token = match self.expects {
+                Expects::Text => self.text(bytes)?,
+                Expects::Literal => self.literal(bytes)?,
+                Expects::Number => self.number(bytes)?,
+                expects => {
+                    *bytes = rest;
+                    self.byte(expects, byte, bytes)?
+                }
+            };
+            if token.is_some() {
+                return Ok(token);
+            }
+        }
+        Ok(None)
     }
 
-    fn value(&mut self, byte: u8) -> Result<Token, Rejected> {
-        let (kind, expects) = match byte {
-            b'{' => (ValueKind::Object, Expects::NameOrEnd),
-            b'[' => (ValueKind::Array, Expects::ValueOrEnd),
-            b'"' => (ValueKind::Text, Expects::Text { of: Text::Value }),
-            b'-' => (ValueKind::Number, Expects::Number(Number::Minus)),
-            b'0' => (ValueKind::Number, Expects::Number(Number::Zero)),
-            b'1'..=b'9' => (ValueKind::Number, Expects::Number(Number::Integer)),
-            b't' => (ValueKind::Boolean, Expects::Literal(b"rue")),
-            b'f' => (ValueKind::Boolean, Expects::Literal(b"alse")),
-            b'n' => (ValueKind::Null, Expects::Literal(b"ull")),
+    /// Takes a byte outside of runs. If it is white space, takes what follows of it too.
+    #[inline(always)]
+    fn byte<'a>(
+        &mut self,
+        expects: Expects,
+        byte: u8,
+        rest: &mut &'a [u8],
+    ) -> Result<Option<Token<'a>>, Rejected> {
+        match (expects, byte) {
+            (Expects::Escaped, _) => return self.escaped(byte),
+            (Expects::Digits, _) => return self.digit(byte),
+            (_, b' ' | b'\t' | b'\n' | b'\r') => *rest = &rest[until_text(rest)..],
+            (Expects::CommaOrEnd, b',') if self.is_in_array() => self.expects = Expects::Value,
+            (Expects::CommaOrEnd, b',') => self.expects = Expects::Name,
+            (Expects::CommaOrEnd, b']') if self.is_in_array() => return Ok(Some(self.close())),
+            (Expects::CommaOrEnd, b'}') if !self.is_in_array() => return Ok(Some(self.close())),
+            (Expects::ValueOrEnd, b']') | (Expects::NameOrEnd, b'}') => return Ok(Some(self.close())),
+            (Expects::Value | Expects::ValueOrEnd, _) => return self.begin(byte).map(Some),
+            (Expects::Name | Expects::NameOrEnd, b'"') => {
+                self.expects = Expects::Text;
+                self.text = Text::Name;
+                return Ok(Some(Token::BeginName));
+            }
+            (Expects::Colon, b':') => self.expects = Expects::Value,
             _ => return Err(Rejected),
-        };
-        if matches!(kind, ValueKind::Object | ValueKind::Array) {
-            if self.depth == JSON_DEPTH_MAX {
-                return Err(Rejected);
-            }
-            self.depth += 1;
-            self.arrays = self.arrays << 1 | u128::from(kind == ValueKind::Array);
         }
-        self.expects = expects;
-        Ok(Token::Begin(kind))
+        Ok(None)
     }
 
-    fn text(&mut self, of: Text, byte: u8) -> Result<Token, Rejected> {
-        if !self.utf8.accepts(byte) {
+    #[inline(always)]
+    fn begin<'a>(&mut self, byte: u8) -> Result<Token<'a>, Rejected> {
+        Ok(Token::Begin(match byte {
+            b'{' => self.open(ValueKind::Object, Expects::NameOrEnd)?,
+            b'[' => self.open(ValueKind::Array, Expects::ValueOrEnd)?,
+            b'"' => {
+                self.expects = Expects::Text;
+                self.text = Text::Value;
+                ValueKind::Text
+            }
+            b'-' => self.begin_number(Number::Minus),
+            b'0' => self.begin_number(Number::Zero),
+            b'1'..=b'9' => self.begin_number(Number::Integer),
+            b't' => self.begin_literal(b"rue", ValueKind::Boolean),
+            b'f' => self.begin_literal(b"alse", ValueKind::Boolean),
+            b'n' => self.begin_literal(b"ull", ValueKind::Null),
+            _ => return Err(Rejected),
+        }))
+    }
+
+    fn open(&mut self, kind: ValueKind, expects: Expects) -> Result<ValueKind, Rejected> {
+        if self.depth == JSON_DEPTH_MAX {
             return Err(Rejected);
         }
-        match byte {
+        self.depth += 1;
+        self.arrays = self.arrays << 1 | u128::from(kind == ValueKind::Array);
+        self.expects = expects;
+        Ok(kind)
+    }
+
+    fn begin_number(&mut self, number: Number) -> ValueKind {
+        self.expects = Expects::Number;
+        self.number = number;
+        ValueKind::Number
+    }
+
+    fn begin_literal(&mut self, rest: &'static [u8], kind: ValueKind) -> ValueKind {
+        self.expects = Expects::Literal;
+        self.literal = rest;
+        kind
+    }
+
+    /// Takes the characters of a string or name, up to its end or an escape.
+    #[inline(always)]
+    fn text<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Token<'a>>, Rejected> {
+        let (run, rest) = bytes.split_at(until_special(bytes));
+        if !self.utf8.take(run) {
+            return Err(Rejected);
+        }
+        let Some((special, rest)) = rest.split_first() else {
+            *bytes = rest;
+            return Ok(Some(Token::Characters(run)));
+        };
+        *bytes = rest;
+        match special {
+            _ if !self.utf8.is_between_characters() => Err(Rejected),
             b'"' => {
-                self.ended_text(of);
-                Ok(Token::EndText)
+                match self.text {
+                    Text::Name => self.expects = Expects::Colon,
+                    Text::Value => self.ended_value(),
+                }
+                Ok(Some(Token::EndText(run)))
             }
-            b'\\' => self.then(Expects::Escaped { of }),
-            0..0x20 => Err(Rejected),
-            0x20..0x80 => Ok(Token::Character(byte)),
-            _ => Ok(Token::Character(NOT_ASCII)),
+            b'\\' => {
+                self.expects = Expects::Escaped;
+                Ok(Some(Token::Characters(run)))
+            }
+            // Control characters.
+            _ => Err(Rejected),
         }
     }
 
-    fn escaped(&mut self, of: Text, byte: u8) -> Result<Token, Rejected> {
+    fn escaped<'a>(&mut self, byte: u8) -> Result<Option<Token<'a>>, Rejected> {
         let character = match byte {
             b'"' | b'\\' | b'/' => byte,
             b'b' => 8,
@@ -218,56 +276,58 @@ impl JsonScanner {
             b'r' => b'\r',
             b't' => b'\t',
             b'u' => {
-                return self.then(Expects::Digits {
-                    of,
-                    left: 4,
-                    value: 0,
-                });
+                self.expects = Expects::Digits;
+                (self.digits, self.value) = (0, 0);
+                return Ok(None);
             }
             _ => return Err(Rejected),
         };
-        self.expects = Expects::Text { of };
-        Ok(Token::Character(character))
+        self.expects = Expects::Text;
+        Ok(Some(Token::Escaped(character)))
     }
 
-    fn digits(&mut self, of: Text, left: u8, value: u16, byte: u8) -> Result<Token, Rejected> {
+    fn digit<'a>(&mut self, byte: u8) -> Result<Option<Token<'a>>, Rejected> {
         let digit = char::from(byte).to_digit(16).ok_or(Rejected)?;
-        let value = value << 4 | digit as u16;
-        if left > 1 {
-            return self.then(Expects::Digits {
-                of,
-                left: left - 1,
-                value,
-            });
+        self.value = self.value << 4 | digit as u16;
+        self.digits += 1;
+        if self.digits < 4 {
+            return Ok(None);
         }
-        self.expects = Expects::Text { of };
-        Ok(Token::Character(match value {
-            0..0x80 => value as u8,
+        self.expects = Expects::Text;
+        Ok(Some(Token::Escaped(match self.value {
+            0..0x80 => self.value as u8,
             _ => NOT_ASCII,
-        }))
+        })))
     }
 
-    fn literal(&mut self, rest: &'static [u8], byte: u8) -> Result<Token, Rejected> {
-        match rest {
-            [next, rest @ ..] if *next == byte => {
-                match rest.is_empty() {
-                    true => self.ended_value(),
-                    false => self.expects = Expects::Literal(rest),
+    fn literal<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Token<'a>>, Rejected> {
+        let (here, rest) = self.literal.split_at(self.literal.len().min(bytes.len()));
+        *bytes = bytes.strip_prefix(here).ok_or(Rejected)?;
+        self.literal = rest;
+        if rest.is_empty() {
+            self.ended_value();
+        }
+        Ok(None)
+    }
+
+    /// Takes the bytes of a number. The byte after it belongs to no number.
+    fn number<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Token<'a>>, Rejected> {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            match self.number.next(byte) {
+                Some(next) => self.number = next,
+                None if self.number.may_end() => {
+                    self.ended_value();
+                    break;
                 }
-                Ok(Token::Other)
+                None => return Err(Rejected),
             }
-            _ => Err(Rejected),
+            *bytes = rest;
         }
+        Ok(None)
     }
 
-    fn ended_text(&mut self, of: Text) {
-        match of {
-            Text::Name => self.expects = Expects::Colon,
-            Text::Value => self.ended_value(),
-        }
-    }
-
-    fn close(&mut self) -> Token {
+    #[inline(always)]
+    fn close<'a>(&mut self) -> Token<'a> {
         self.depth -= 1;
         self.arrays >>= 1;
         self.ended_value();

@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 
+use super::bytes::line_feeds;
 use super::candidate::{Candidate, Wanted};
 
 /// A line ends at a line feed. A carriage return before it is white space of JSON.
@@ -22,14 +23,20 @@ impl JsonLines {
     /// The end of the marker in `output`.
     pub(super) fn feed(&mut self, output: &[u8]) -> Option<usize> {
         let mut from = 0;
-        while let Some(length) = memchr(b'\n', &output[from..]) {
+        loop {
+            if self.line.is_empty() {
+                from += line_feeds(&output[from..]);
+            }
+            let Some(length) = memchr(b'\n', &output[from..]) else {
+                break;
+            };
             let end = from + length;
-            self.line.take(&output[from..end]);
+            self.line.take_last(&output[from..end]);
             if self.line.is_complete() {
                 return Some(end + 1);
             }
             self.had_long_line |= self.line.is_too_long();
-            self.line = Candidate::new(Wanted::Object);
+            self.line.reset();
             from = end + 1;
         }
         self.line.take(&output[from..]);

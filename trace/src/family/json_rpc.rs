@@ -4,10 +4,9 @@
 //! Other lines are skipped: a program may write a banner before its first message. A header that is no header, or whose
 //! body is no message, is skipped too.
 
-use std::mem;
-
 use memchr::memchr;
 
+use super::bytes::line_feeds;
 use super::candidate::{Candidate, Wanted};
 use crate::limits::FAMILY_LINE_MAX;
 
@@ -94,20 +93,32 @@ impl JsonRpc {
 
     /// Takes bytes up to the end of the line. Returns their number, and whether they complete a message.
     fn in_line(&mut self, rest: &[u8]) -> (usize, bool) {
-        let end = memchr(b'\n', rest);
-        let part = &rest[..end.unwrap_or(rest.len())];
-        self.line.take(part);
-        self.header = mem::take(&mut self.header).with(part);
-        match end {
-            Some(end) => (end + 1, self.end_of_line()),
-            None => (rest.len(), false),
+        // At the beginning of a line, what `self.header` has is of an earlier line.
+        let header = match self.line.is_empty() {
+            true if self.announced.is_none() && rest[0] == b'\n' => return (line_feeds(rest), false),
+            true => HeaderLine::Empty,
+            false => self.header,
+        };
+        match memchr(b'\n', rest) {
+            Some(end) => {
+                let part = &rest[..end];
+                self.line.take_last(part);
+                let is_marker = self.line.is_complete();
+                self.had_long_line |= self.line.is_too_long();
+                self.line.reset();
+                self.end_of_line(header.with(part));
+                (end + 1, is_marker)
+            }
+            None => {
+                self.line.take(rest);
+                self.header = header.with(rest);
+                (rest.len(), false)
+            }
         }
     }
 
-    fn end_of_line(&mut self) -> bool {
-        let line = mem::replace(&mut self.line, Candidate::new(Wanted::Message));
-        self.had_long_line |= line.is_too_long();
-        match mem::take(&mut self.header) {
+    fn end_of_line(&mut self, line: HeaderLine) {
+        match line {
             HeaderLine::Empty | HeaderLine::CarriageReturn => match self.announced.take() {
                 None | Some(0) => {}
                 Some(length) => self.begin_body(length),
@@ -116,7 +127,6 @@ impl JsonRpc {
             HeaderLine::Field => {}
             HeaderLine::Name(_) | HeaderLine::BeforeDigits | HeaderLine::NoField => self.announced = None,
         }
-        line.is_complete()
     }
 
     fn begin_body(&mut self, length: u64) {
@@ -154,11 +164,17 @@ enum HeaderLine {
 impl HeaderLine {
     fn with(self, bytes: &[u8]) -> Self {
         let mut line = self;
-        for &byte in bytes {
-            if matches!(line, Self::Field | Self::NoField) {
-                break;
-            }
-            line = line.next(byte);
+        let mut rest = bytes.iter();
+        while let Some(byte) = rest.next() {
+            line = match line {
+                Self::Field | Self::NoField => break,
+                // Any other name: no byte of it matters, only the byte after it.
+                Self::Name(None) if is_name(*byte) => match rest.find(|byte| !is_name(**byte)) {
+                    Some(byte) => line.next(*byte),
+                    None => break,
+                },
+                line => line.next(*byte),
+            };
         }
         line
     }
@@ -185,10 +201,15 @@ impl HeaderLine {
     }
 
     fn name(matched: Option<usize>, byte: u8) -> Self {
-        if !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_') {
+        if !is_name(byte) {
             return Self::NoField;
         }
         let is_next = |at: &usize| CONTENT_LENGTH.get(*at) == Some(&byte.to_ascii_lowercase());
         Self::Name(matched.filter(is_next).map(|at| at + 1))
     }
+}
+
+/// Whether a field name may have this byte.
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }

@@ -7,7 +7,7 @@
 use super::json::{JsonScanner, Rejected, Token, ValueKind};
 
 /// See the [module](self).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct RpcMessage {
     json: JsonScanner,
     /// The depth of a message's members: 1, and 2 in a batch.
@@ -70,11 +70,16 @@ struct Word {
 }
 
 impl Word {
-    fn push(&mut self, byte: u8) {
-        if let Some(free) = self.bytes.get_mut(usize::from(self.len)) {
-            *free = byte;
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if let Some(free) = self.bytes.get_mut(usize::from(self.len)) {
+                *free = *byte;
+            } else {
+                self.len = u8::MAX;
+                return;
+            }
+            self.len += 1;
         }
-        self.len = self.len.saturating_add(1);
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -101,37 +106,45 @@ impl RpcMessage {
         self.well_formed && self.json.is_complete()
     }
 
-    /// Takes the next byte.
-    pub(super) fn next(&mut self, byte: u8) -> Result<(), Rejected> {
-        let outer = self.json.depth();
-        let token = self.json.next(byte)?;
-        match token {
-            Token::Other => {}
-            Token::Character(character) => match self.text {
-                Reading::Nothing => {}
-                Reading::Name => self.name.push(character),
-                Reading::ErrorName => self.error_name.push(character),
-                Reading::Version => self.version.push(character),
-            },
-            Token::EndText => {
-                if self.text == Reading::Version {
-                    self.members.version = self.version.as_bytes() == b"2.0";
+    /// Takes the next bytes.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<(), Rejected> {
+        loop {
+            let outer = self.json.depth();
+            let Some(token) = self.json.next(&mut bytes)? else {
+                return Ok(());
+            };
+            match token {
+                Token::Characters(characters) => self.read(characters),
+                Token::Escaped(character) => self.read(&[character]),
+                Token::EndText(characters) => {
+                    self.read(characters);
+                    if self.text == Reading::Version {
+                        self.members.version = self.version.as_bytes() == b"2.0";
+                    }
+                    self.text = Reading::Nothing;
                 }
-                self.text = Reading::Nothing;
+                Token::BeginName if outer == self.level => {
+                    self.name = Word::default();
+                    self.text = Reading::Name;
+                }
+                Token::BeginName if outer == self.level + 1 && self.members.in_error => {
+                    self.error_name = Word::default();
+                    self.text = Reading::ErrorName;
+                }
+                Token::BeginName => {}
+                Token::Begin(kind) => self.begin(outer, kind)?,
+                Token::EndContainer => self.end(self.json.depth())?,
             }
-            Token::BeginName if outer == self.level => {
-                self.name = Word::default();
-                self.text = Reading::Name;
-            }
-            Token::BeginName if outer == self.level + 1 && self.members.in_error => {
-                self.error_name = Word::default();
-                self.text = Reading::ErrorName;
-            }
-            Token::BeginName => {}
-            Token::Begin(kind) => return self.begin(outer, kind),
-            Token::EndContainer => self.end(self.json.depth())?,
         }
-        Ok(())
+    }
+
+    fn read(&mut self, characters: &[u8]) {
+        match self.text {
+            Reading::Nothing => {}
+            Reading::Name => self.name.push(characters),
+            Reading::ErrorName => self.error_name.push(characters),
+            Reading::Version => self.version.push(characters),
+        }
     }
 
     /// A value begins inside `outer` containers.

@@ -1,4 +1,6 @@
-//! Checks that bytes are UTF-8, one byte at a time (The Unicode Standard, table 3-7).
+//! Checks that bytes are UTF-8 (The Unicode Standard, table 3-7), wherever they are divided.
+
+use std::str;
 
 /// The position in a sequence of UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,6 +13,36 @@ pub(super) struct Utf8 {
 }
 
 impl Utf8 {
+    /// Whether the last byte ended a character.
+    pub(super) fn is_between_characters(&self) -> bool {
+        self.needed == 0
+    }
+
+    /// Takes the next bytes; `false` if they cannot follow.
+    #[inline]
+    pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
+        self.needed == 0 && bytes.is_ascii() || self.take_any(bytes)
+    }
+
+    fn take_any(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some((&byte, rest)) = bytes.split_first()
+            && self.needed > 0
+        {
+            if !self.accepts(byte) {
+                return false;
+            }
+            bytes = rest;
+        }
+        match str::from_utf8(bytes) {
+            Ok(_) => true,
+            Err(invalid) if invalid.error_len().is_some() => false,
+            // The last character is divided.
+            Err(divided) => bytes[divided.valid_up_to()..]
+                .iter()
+                .all(|byte| self.accepts(*byte)),
+        }
+    }
+
     /// Takes the next byte; `false` if it cannot follow.
     pub(super) fn accepts(&mut self, byte: u8) -> bool {
         if self.needed > 0 {
