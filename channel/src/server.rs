@@ -11,7 +11,7 @@ use baton_noise::RekeyPolicy;
 use baton_noise::key::{DialToken, KeyError, Seed, ServerKeys};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
-use baton_proto::{Epoch, ExecServerId};
+use baton_proto::{Epoch, ExecServerId, Features};
 use baton_trace::recorder::Recorder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -114,6 +114,8 @@ pub struct Server {
     half_open: Slots<Origin>,
     /// Later values of the dial token.
     dial_tokens: Option<watch::Receiver<DialToken>>,
+    /// The features that every handshake announces.
+    features: Features,
 }
 
 impl Server {
@@ -176,7 +178,15 @@ impl Server {
                 queue: limits::HALF_OPEN_QUEUE,
             }),
             dial_tokens,
+            features: Features::SUPPORTED.without_services(),
         })
+    }
+
+    /// Announces a feature of a service that is mounted, such as [`Features::FIND_UP`], to every client.
+    /// `baton_exec_server::ExecServer` announces those of its own services.
+    pub fn announce(mut self, feature: u32) -> Self {
+        self.features = self.features.with(feature);
+        self
     }
 
     /// Sets the callback for every [`Notice`]. It must not block.
@@ -318,6 +328,7 @@ impl Server {
             pool: Arc::clone(pool),
             service: service.clone(),
             notice,
+            features: self.features,
         };
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, request.granted()).await {
@@ -358,6 +369,7 @@ struct Dialled<S> {
     pool: Arc<Pool>,
     service: S,
     notice: Arc<dyn Fn(Notice) + Send + Sync>,
+    features: Features,
 }
 
 impl<S: Service> Dialled<S> {
@@ -369,8 +381,9 @@ impl<S: Service> Dialled<S> {
             pool,
             service,
             notice,
+            features,
         } = self;
-        let accepted = match acceptor.accept(&pool, incoming, slot).await {
+        let accepted = match acceptor.accept(&pool, incoming, slot, features).await {
             Ok(accepted) => accepted,
             Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
         };

@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! find_at_startup ──► FindUp ──► the root, kept once ─┐
-//! project_root ──► kept for this start? handed over ◄─┘ else FindUp ──► unimplemented? probes (fallback)
+//! project_root ──► kept for this start? handed over ◄─┘ else announced? FindUp ──► unimplemented? ─┐
+//!                                                                  └─ no ─────────► probes (fallback) ◄┘
 //! ```
 //!
-//! Nothing is cached beyond that one hand-over, so a nearer marker that is made or removed later is seen. That an
-//! exec-server has no `FindUp` is remembered for its epoch: the next one may have it.
+//! Nothing is cached beyond that one hand-over, so a nearer marker that is made or removed later is seen.
+//!
+//! The handshake tells whether the exec-server has `FindUp`. A program that embeds one may announce it and not mount it.
+//! Such an exec-server, and any before the first session, is asked; that it has none is remembered for its epoch, since
+//! the next one may have it.
 
 mod fallback;
 
@@ -14,7 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use baton_proto::Epoch;
+use baton_proto::{Epoch, Features};
 
 use crate::files::{Files, FilesError, UpwardSearch};
 
@@ -81,7 +85,7 @@ impl Workspace {
     /// or `Cargo.toml`: see [`Files::find_up`]. An empty `start` is the exec-server's default directory.
     ///
     /// One round trip. With an exec-server that has `Stat` and no `FindUp`, one for each eight ancestors, and one more
-    /// for the first search and for a start with symbolic links.
+    /// for a start with symbolic links, and where the search establishes the session.
     ///
     /// The root that [`find_at_startup`](Self::find_at_startup) kept is given up by this call. It is the answer if it
     /// was found for the same start and markers, by the same run of the exec-server, and the session is still open.
@@ -126,8 +130,14 @@ impl RootFinder {
     }
 
     pub(crate) async fn find(&self, start: &Path, markers: &[OsString]) -> Result<UpwardSearch, FilesError> {
-        let epoch = self.files.channel.epoch();
-        if epoch.is_none() || *self.without_find_up() != epoch {
+        let channel = &self.files.channel;
+        let epoch = channel.epoch();
+        let may_have_find_up = match epoch {
+            // The call establishes the session, and so finds out.
+            None => true,
+            known => channel.features().has(Features::FIND_UP) && *self.without_find_up() != known,
+        };
+        if may_have_find_up {
             match self.files.find_up_any(start, markers).await {
                 Err(FilesError::NotServed) => {}
                 answered => return answered,

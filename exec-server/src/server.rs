@@ -24,6 +24,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use baton_channel::{Routes, Server, ServerError, Service};
+use baton_proto::Features;
 use baton_rpc::exec::exec_server::ExecServer as ExecRoutes;
 use baton_rpc::files::files_server::FilesServer;
 use tonic::Status;
@@ -159,7 +160,7 @@ impl<S> Builder<S> {
     pub fn build(self) -> Result<ExecServer<S>, CloneUnavailable> {
         let service = ExecService::with(self.server.epoch(), &self.settings)?.records(self.records);
         Ok(ExecServer {
-            server: self.server,
+            server: self.server.announce(Features::FIND_UP),
             service,
             files: FilesService::new(self.settings.directory),
             services: self.services,

@@ -13,6 +13,7 @@ use baton_core_client::{Client, Command, RecordsError};
 use baton_exec_server::limits::SHUTDOWN_TIMEOUT;
 use baton_exec_server::server::Builder;
 use baton_exec_server::{ExecServer, ExecService, Shutdown};
+use baton_proto::Features;
 use baton_relay::{Config, Relay};
 use tokio::sync::{Notify, oneshot};
 use tonic_health::ServingStatus;
@@ -79,8 +80,12 @@ async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplement
     let request = HealthCheckRequest {
         service: "mine".into(),
     };
-    let mut client = HealthClient::new(channel);
+    let mut client = HealthClient::new(channel.clone());
     assert_eq!(client.check(request).await.unwrap().into_inner().status, 1);
+    assert!(
+        channel.features().has(Features::FIND_UP),
+        "its service for files has FindUp"
+    );
 
     let exec = Client::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let output = exec.run(Command::new("echo").arg("ok")).await.unwrap();

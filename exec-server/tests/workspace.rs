@@ -19,6 +19,7 @@ use baton_core_client::{
 };
 use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, ExecService, FilesService};
+use baton_proto::Features;
 use baton_proto::files::{FindUpRequest, FindUpResponse, StatRequest, StatResponse};
 use baton_relay::{Config, Relay};
 use baton_rpc::files::files_server::{Files, FilesServer};
@@ -97,7 +98,12 @@ struct Fixture {
     at: PathBuf,
 }
 
+/// An exec-server that announces `FindUp`.
 async fn fixture() -> Fixture {
+    fixture_with(|server| server.announce(Features::FIND_UP)).await
+}
+
+async fn fixture_with(announce: impl FnOnce(Server) -> Server) -> Fixture {
     let relay = Relay::bind("127.0.0.1:0".parse().unwrap(), Config::default())
         .await
         .unwrap();
@@ -108,7 +114,7 @@ async fn fixture() -> Fixture {
     let registered = Arc::new(Notify::new());
     let notify = Arc::clone(&registered);
     let server = Server::new(&url, &Seed::generate().unwrap(), allow).unwrap();
-    let server = server.on_notice(move |notice| {
+    let server = announce(server).on_notice(move |notice| {
         if let Notice::Registered = notice {
             notify.notify_one();
         }
@@ -325,6 +331,27 @@ async fn without_find_up_eight_ancestors_are_probed_at_once_and_the_nearest_wins
         workspace.project_root(&deep, [".baton-none"]).await.unwrap().root,
         None
     );
+}
+
+#[tokio::test]
+async fn an_exec_server_that_does_not_announce_find_up_is_probed_at_once() {
+    let fixture = fixture_with(|server| server).await;
+    let start = fixture.below(2);
+    fixture.mark(&fixture.at);
+    fixture.client.connect().await.unwrap();
+    let search = async || {
+        let workspace = fixture.client.workspace();
+        let found = workspace.project_root(&start, [MARKER]).await.unwrap();
+        assert_eq!(directory(&found), Some(&*fixture.at));
+        fixture.calls.take()
+    };
+    let (find_up, stat) = search().await;
+    assert!(find_up == 0 && stat > 0, "{find_up} {stat}");
+    // Before a session nothing is announced, and the call that establishes it finds out.
+    fixture.client.close().await;
+    fixture.calls.is_without_find_up.store(true, Ordering::SeqCst);
+    assert_eq!(search().await.0, 1);
+    assert_eq!(search().await.0, 0);
 }
 
 #[tokio::test]

@@ -119,6 +119,11 @@ impl Mux {
         }
     }
 
+    /// Replaces the features that this end announces: an exec-server's depend on its services.
+    pub fn set_own_features(&mut self, features: Features) {
+        self.own_features = features;
+    }
+
     /// Stores the version and features that the peer announced: an exec-server in message 2, a client in its `Hello`.
     pub fn set_peer(&mut self, version: u32, features: Features) {
         self.peer = Some(Peer {

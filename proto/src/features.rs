@@ -7,9 +7,26 @@ pub struct Features(u64);
 impl Features {
     /// Feature 0: the exec-server takes `MarkerReached` in a `Run`.
     pub const MARKERS: u32 = 0;
+    /// Feature 1: the exec-server has `baton.files.v1.Files/FindUp`.
+    pub const FIND_UP: u32 = 1;
 
-    /// The features of this version of Baton.
-    pub const SUPPORTED: Self = Self(1 << Self::MARKERS);
+    /// The features of this version of Baton, whatever services an exec-server mounts.
+    pub const SUPPORTED: Self = Self(1 << Self::MARKERS | 1 << Self::FIND_UP);
+
+    /// The set without the features of services that an exec-server may not mount.
+    #[must_use]
+    pub const fn without_services(self) -> Self {
+        Self(self.0 & !(1 << Self::FIND_UP))
+    }
+
+    /// The set with feature `number`. A number above 63 changes nothing.
+    #[must_use]
+    pub const fn with(self, number: u32) -> Self {
+        match number < u64::BITS {
+            true => Self(self.0 | 1 << number),
+            false => self,
+        }
+    }
 
     /// The set that a peer announced. Unknown bits stay in it; [`common`](Self::common) removes them.
     pub const fn from_bits(bits: u64) -> Self {
@@ -45,6 +62,13 @@ mod tests {
             .filter(|number| ours.common(theirs).has(*number))
             .collect();
         assert_eq!(used, [2]);
+    }
+
+    #[test]
+    fn a_service_that_may_be_missing_is_announced_by_itself() {
+        let bare = Features::SUPPORTED.without_services();
+        assert!(!bare.has(Features::FIND_UP) && bare.has(Features::MARKERS));
+        assert_eq!(bare.with(Features::FIND_UP), Features::SUPPORTED);
     }
 
     #[test]

@@ -151,11 +151,13 @@ struct Opened {
 impl Acceptor {
     /// Opens the `Accept` stream and completes the handshake. [`HANDSHAKE_TIMEOUT`] bounds the time until the client's
     /// key is known. An allowed client then frees `half_open`, the slot of its origin, and takes a slot of its key.
+    /// `features` are announced.
     pub(crate) async fn accept(
         &self,
         pool: &Arc<Pool>,
         incoming: Incoming,
         half_open: Slot<Origin>,
+        features: Features,
     ) -> Result<Accepted, AcceptError> {
         let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.open(pool, &incoming))
             .await
@@ -189,7 +191,7 @@ impl Acceptor {
             window: baton_mux::limits::RECEIVE_WINDOW,
             retry_after_ms: u32::try_from(retry.as_millis()).unwrap_or(u32::MAX),
             version: PROTOCOL_VERSION,
-            features: Features::SUPPORTED.bits(),
+            features: features.bits(),
         };
         let prologue = prologue(self.id, session);
         let answered = responder.finish(&hello.encode_to_vec());
@@ -215,7 +217,8 @@ impl Acceptor {
         let n = self.handshakes.fetch_add(1, Ordering::Relaxed);
         let rekey = self.rekey.spread(self.id.first_bytes(), n);
         let session = Session::new(transport, end, prologue, rekey, now);
-        let mux = Mux::new(Role::Server, now);
+        let mut mux = Mux::new(Role::Server, now);
+        mux.set_own_features(features);
         let allow = Arc::clone(&self.allow);
         let still_allowed = Box::new(move || allow.standing(&remote));
         shared.establish(Established::new(session, mux, self.epoch, still_allowed), None);
