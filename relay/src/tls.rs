@@ -11,8 +11,8 @@ use std::time::{Instant, SystemTime};
 use std::{fmt, fs, io};
 
 use baton_regular_file::{OpenError, RegularFile};
+use baton_tls::provider;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
@@ -106,8 +106,9 @@ impl Tls {
             config: load(certificate, key)?,
             checked: Instant::now(),
         };
-        // The first random number from aws-lc takes 27 ms: drawn here, it does not delay the first handshake.
-        let _ = current.config.crypto_provider().secure_random.fill(&mut [0; 32]);
+        // An ECDSA signature uses aws-lc's random generator, whose first number takes 27 ms. Drawn here, it does not
+        // delay the first handshake.
+        let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
         Ok(Self(Arc::new(CertificateFiles {
             certificate: certificate.into(),
             key: key.into(),
@@ -182,7 +183,7 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         key: key.into(),
         reason: error.to_string(),
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(pair)?
         .with_no_client_auth()

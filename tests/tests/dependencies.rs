@@ -40,7 +40,7 @@ fn assert_tree(package: &str, expected: &[&str], forbidden: &[&str]) {
 fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
     assert_tree(
         "baton-relay",
-        &["baton-proto", "rustls", "aws-lc-rs"],
+        &["baton-proto", "baton-tls", "rustls", "aws-lc-rs"],
         &[
             "baton-channel",
             "baton-noise",
