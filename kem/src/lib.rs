@@ -57,7 +57,8 @@ impl DecapsulationKey {
         Ok(Self::from_seed(&seed))
     }
 
-    /// The key pair of this seed, `d` then `z`. For test vectors: the seed must be random, secret, and used once.
+    /// The key pair of this seed, `d` then `z`. For test vectors, and for a caller with its own source of randomness: the
+    /// seed must be random, secret, and used once.
     pub fn from_seed(seed: &[u8; SEED_LEN]) -> Self {
         Self(Box::new(DecapsulationKey768::from_seed((*seed).into())))
     }
@@ -92,7 +93,8 @@ pub fn encapsulate(
     encapsulate_message(key, &message)
 }
 
-/// [`encapsulate`] with a given `m`. For test vectors: the message must be random, secret, and used once.
+/// [`encapsulate`] with a given `m`. For test vectors, and for a caller with its own source of randomness: the message
+/// must be random, secret, and used once.
 pub fn encapsulate_message(
     key: &[u8; ENCAPSULATION_KEY_LEN],
     message: &[u8; MESSAGE_LEN],
