@@ -1,14 +1,24 @@
-//! TLS to the relay: calls work, only configured roots are trusted, and each failure has an error type and a message.
+//! TLS to the relay: calls work, the key exchange is post-quantum, only configured roots are trusted, and each failure
+//! has an error type and a message.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::{
-    Channel, ChannelConfig, ConnectError, Notice, RegisterError, RelayError, RelayRoots, Server, ServerConfig,
+    Channel, ChannelConfig, ConnectError, Notice, RegisterError, RelayError, RelayRoots, Server,
+    ServerConfig, check_relay,
 };
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{HandshakeKind, NamedGroup};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 use tonic::Code;
 
 use crate::support::certificate::{Authority, self_signed_relay};
@@ -109,6 +119,44 @@ async fn a_self_signed_certificate_is_accepted_if_it_is_the_trust_root() {
     let (other, _) = self_signed_relay("localhost").await;
     let error = refused(&https(&other, "localhost"), roots).await;
     assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
+}
+
+/// The group that a client of Baton and a stock rustls with these groups agree on, and the number of hellos.
+async fn agreed(groups: &[&'static dyn SupportedKxGroup]) -> (NamedGroup, HandshakeKind) {
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("127.0.0.1", |_| ());
+    let provider = CryptoProvider {
+        kx_groups: groups.to_vec(),
+        ..default_provider()
+    };
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.into()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let roots = authority.roots();
+    let client = tokio::spawn(async move { check_relay(&url, roots).await });
+    let socket = within(listener.accept()).await.unwrap().0;
+    let stream = within(TlsAcceptor::from(Arc::new(config)).accept(socket))
+        .await
+        .unwrap();
+    client.abort();
+    let tls = stream.get_ref().1;
+    let group = tls.negotiated_key_exchange_group().unwrap();
+    (group.name(), tls.handshake_kind().unwrap())
+}
+
+#[tokio::test]
+async fn a_client_agrees_on_x25519mlkem768_and_offers_x25519_in_the_same_hello() {
+    let hybrid = agreed(&[kx_group::X25519, kx_group::X25519MLKEM768]).await;
+    assert_eq!(hybrid, (NamedGroup::X25519MLKEM768, HandshakeKind::Full));
+    let classical = agreed(&[kx_group::X25519]).await;
+    assert_eq!(classical, (NamedGroup::X25519, HandshakeKind::Full));
 }
 
 #[tokio::test]

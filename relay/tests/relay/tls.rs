@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use baton_relay::{Config, Limits, Tls, TlsError};
 use rcgen::{CertificateParams, KeyPair};
+use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, NamedGroup, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -78,12 +80,25 @@ async fn handshake(
     certificate: &str,
     alpn: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    handshake_with(relay, certificate, alpn, DEFAULT_KX_GROUPS).await
+}
+
+/// The same with a stock rustls that knows these key exchange groups.
+async fn handshake_with(
+    relay: &TestRelay,
+    certificate: &str,
+    alpn: &str,
+    groups: &[&'static dyn SupportedKxGroup],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
         .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let provider = CryptoProvider {
+        kx_groups: groups.to_vec(),
+        ..default_provider()
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)
@@ -109,6 +124,24 @@ async fn it_speaks_http_2_under_tls_1_3() {
         .await
         .unwrap();
     assert_eq!(head[3], 4, "SETTINGS");
+}
+
+#[tokio::test]
+async fn a_relay_agrees_on_x25519mlkem768_and_serves_clients_without_it() {
+    let files = CertificateFiles::new();
+    let relay = relay(&files, Duration::from_secs(5)).await;
+    for (group, name) in [
+        (kx_group::X25519MLKEM768, NamedGroup::X25519MLKEM768),
+        (kx_group::X25519, NamedGroup::X25519),
+        (kx_group::SECP256R1, NamedGroup::secp256r1),
+    ] {
+        let stream = handshake_with(&relay, &files.certificate, "h2", &[group])
+            .await
+            .unwrap();
+        let tls = stream.get_ref().1;
+        assert_eq!(tls.negotiated_key_exchange_group().unwrap().name(), name);
+        assert_eq!(tls.handshake_kind(), Some(HandshakeKind::Full), "{name:?}");
+    }
 }
 
 #[tokio::test]

@@ -45,11 +45,21 @@ impl Authority {
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
     ) -> RunningRelay {
+        let (certificate, key) = self.sign(name, change);
+        relay(&certificate.pem(), &key.serialize_pem()).await
+    }
+
+    /// A certificate for `name` and its key.
+    pub(crate) fn sign(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         change(&mut params);
-        let signed = params.signed_by(&key, &self.certificate, &self.key).unwrap();
-        relay(&signed.pem(), &key.serialize_pem()).await
+        let certificate = params.signed_by(&key, &self.certificate, &self.key).unwrap();
+        (certificate, key)
     }
 }
 
