@@ -106,9 +106,7 @@ impl Tls {
             config: load(certificate, key)?,
             checked: Instant::now(),
         };
-        // An ECDSA signature uses aws-lc's random generator, whose first number takes 27 ms. Drawn here, it does not
-        // delay the first handshake.
-        let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
+        warm_up_generator();
         Ok(Self(Arc::new(CertificateFiles {
             certificate: certificate.into(),
             key: key.into(),
@@ -155,6 +153,13 @@ impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tls({}, <redacted>)", self.0.certificate.display())
     }
+}
+
+/// Draws a first number from aws-lc's random generator, which takes 27 ms (jitter entropy). An ECDSA signature uses that
+/// generator, so without this call the first handshake would take longer.
+#[expect(clippy::disallowed_methods, reason = "the cost is why it is called")]
+fn warm_up_generator() {
+    let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
 }
 
 fn modified(certificate: &Path, key: &Path) -> ModificationTimes {
