@@ -121,9 +121,13 @@ async fn a_self_signed_certificate_is_accepted_if_it_is_the_trust_root() {
     assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
 }
 
-/// The group that a client of Baton and a stock rustls with these groups agree on, and the number of hellos.
-async fn agreed(groups: &[&'static dyn SupportedKxGroup]) -> (NamedGroup, HandshakeKind) {
-    let authority = Authority::new();
+/// The group that a client of Baton with these roots and a stock rustls with these groups agree on, and the number of
+/// hellos.
+async fn agreed(
+    authority: &Authority,
+    roots: &RelayRoots,
+    groups: &[&'static dyn SupportedKxGroup],
+) -> (NamedGroup, HandshakeKind) {
     let (certificate, key) = authority.sign("127.0.0.1", |_| ());
     let provider = CryptoProvider {
         kx_groups: groups.to_vec(),
@@ -139,7 +143,7 @@ async fn agreed(groups: &[&'static dyn SupportedKxGroup]) -> (NamedGroup, Handsh
     config.alpn_protocols = vec![b"h2".to_vec()];
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let roots = authority.roots();
+    let roots = roots.clone();
     let client = tokio::spawn(async move { check_relay(&url, roots).await });
     let socket = within(listener.accept()).await.unwrap().0;
     let stream = within(TlsAcceptor::from(Arc::new(config)).accept(socket))
@@ -153,10 +157,24 @@ async fn agreed(groups: &[&'static dyn SupportedKxGroup]) -> (NamedGroup, Handsh
 
 #[tokio::test]
 async fn a_client_agrees_on_x25519mlkem768_and_offers_x25519_in_the_same_hello() {
-    let hybrid = agreed(&[kx_group::X25519, kx_group::X25519MLKEM768]).await;
-    assert_eq!(hybrid, (NamedGroup::X25519MLKEM768, HandshakeKind::Full));
-    let classical = agreed(&[kx_group::X25519]).await;
-    assert_eq!(classical, (NamedGroup::X25519, HandshakeKind::Full));
+    let authority = Authority::new();
+    let hybrid = [kx_group::X25519, kx_group::X25519MLKEM768];
+    let agreed = async |groups: &[_]| agreed(&authority, &authority.roots(), groups).await;
+    let expected = (NamedGroup::X25519MLKEM768, HandshakeKind::Full);
+    assert_eq!(agreed(&hybrid).await, expected);
+    let expected = (NamedGroup::X25519, HandshakeKind::Full);
+    assert_eq!(agreed(&[kx_group::X25519]).await, expected);
+}
+
+/// A client that remembered the earlier group would offer no other at first.
+#[tokio::test]
+async fn a_classical_key_exchange_does_not_make_the_next_hello_classical() {
+    let authority = Authority::new();
+    let roots = authority.roots();
+    let (group, _) = agreed(&authority, &roots, &[kx_group::X25519]).await;
+    assert_eq!(group, NamedGroup::X25519);
+    let next = agreed(&authority, &roots, &[kx_group::X25519MLKEM768]).await;
+    assert_eq!(next, (NamedGroup::X25519MLKEM768, HandshakeKind::Full));
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_regular_file::{OpenError, RegularFile};
 use baton_tls::provider;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -175,6 +175,9 @@ fn config(own: Option<&[CertificateDer<'static>]>) -> Result<Arc<ClientConfig>, 
         .with_custom_certificate_verifier(Arc::new(Verifier { own, verifier }))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // Peers never resume a TLS session. rustls would also remember the group of the last connection, and offer a key
+    // share of it alone: after one proxy without X25519MLKEM768, hellos to others would be classical at first.
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
