@@ -1,5 +1,7 @@
 //! From traces to decisions.
 //!
+//! * [`runs`]: what `compare` and `gate` compute from;
+//! * [`stages`]: the names of stages, and suggestions for misspelt ones;
 //! * [`stats`]: quantiles, sketches, and tests that resample whole blocks;
 //! * [`limits`]: every limit, with its reason.
 //!
@@ -7,4 +9,6 @@
 //! result, to the last byte.
 
 pub mod limits;
+pub mod runs;
+pub mod stages;
 pub mod stats;

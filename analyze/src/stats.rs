@@ -8,7 +8,8 @@
 //! * [`Table`]: one value per block and stage;
 //! * [`sign_flip`]: the test of interleaved pairs of blocks; [`permutation`]: the test of blocks without pairs;
 //! * [`holm`]: the correction over stages;
-//! * [`bootstrap`]: an interval from resampled blocks;
+//! * [`bootstrap`]: an interval from resampled blocks; [`means`], [`mean_differences`]: of all means of a table;
+//!   [`quantile_interval`]: of a quantile of pooled values;
 //! * [`blocks_needed`], [`detectable`]: how many blocks find a difference, and which difference blocks find;
 //! * [`Random`], [`Seed`]: a generator whose seed is a hash of the input.
 
@@ -16,10 +17,12 @@ mod bootstrap;
 mod center;
 mod distribution;
 mod holm;
+mod means;
 mod normal;
 mod permutation;
 mod power;
 mod quantile;
+mod quantile_interval;
 mod random;
 mod sign_flip;
 mod table;
@@ -28,9 +31,11 @@ pub use bootstrap::{Interval, bootstrap};
 pub use center::midmean;
 pub use distribution::Distribution;
 pub use holm::holm;
+pub use means::{mean_differences, means};
 pub use permutation::permutation;
 pub use power::{blocks_needed, detectable};
 pub use quantile::{ParseQuantileError, Quantile};
+pub use quantile_interval::quantile_interval;
 pub use random::{Random, Seed};
 pub use sign_flip::sign_flip;
 pub use table::Table;

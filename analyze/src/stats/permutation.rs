@@ -17,21 +17,23 @@ pub fn permutation(a: &Table, b: &Table, resamples: usize, random: &mut Random) 
     rows.iter().for_each(|row| all.add(row));
 
     let mut side = Sums::new(columns);
+    rows[..a.rows()].iter().for_each(|row| side.add(row));
+    let observed: Vec<f64> = (0..columns)
+        .map(|column| side.welch(&all, column) * (1.0 - 1e-12))
+        .collect();
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    let mut distances = |order: &[usize]| {
-        side.clear();
-        order[..a.rows()].iter().for_each(|row| side.add(&rows[*row]));
-        (0..columns)
-            .map(|column| side.welch(&all, column))
-            .collect::<Vec<f64>>()
-    };
-    let observed: Vec<f64> = distances(&order).iter().map(|t| t * (1.0 - 1e-12)).collect();
     let mut as_far = vec![0usize; columns];
     for _ in 0..resamples {
-        random.shuffle(&mut order);
-        for (times, (t, observed)) in as_far.iter_mut().zip(distances(&order).iter().zip(&observed)) {
+        side.clear();
+        // The first steps of a shuffle choose the rows that are labelled A.
+        for place in 0..a.rows() {
+            order.swap(place, place + random.below(rows.len() - place));
+            side.add(&rows[order[place]]);
+        }
+        for (column, (times, observed)) in as_far.iter_mut().zip(&observed).enumerate() {
+            let t = side.welch(&all, column);
             // NaN, without enough values on a side, is as far: it must not make a p-value smaller.
-            *times += usize::from(t.is_nan() || t >= observed);
+            *times += usize::from(t.is_nan() || t >= *observed);
         }
     }
     let p = as_far
@@ -42,43 +44,55 @@ pub fn permutation(a: &Table, b: &Table, resamples: usize, random: &mut Random) 
         .collect()
 }
 
-/// A value, its square and 1 for each column; zeros where it is absent. Values are moved by their column's mean, so that
-/// squares do not cancel.
-fn rows(a: &Table, b: &Table, columns: usize) -> Vec<Vec<[f64; 3]>> {
+/// For each row the values of its columns, then their squares, then 1 for each value; zeros where a value is absent.
+/// Values are moved by their column's mean, so that squares do not cancel.
+fn rows(a: &Table, b: &Table, columns: usize) -> Vec<Vec<f64>> {
     let mean = |column| {
         let count = a.count(column) + b.count(column);
         (a.column(column).sum::<f64>() + b.column(column).sum::<f64>()) / count.max(1) as f64
     };
     let means: Vec<f64> = (0..columns).map(mean).collect();
     let row = |values: &[f64]| {
-        let terms = |(value, mean): (&f64, &f64)| match value - mean {
-            value if value.is_nan() => [0.0; 3],
-            value => [value, value * value, 1.0],
-        };
-        values.iter().zip(&means).map(terms).collect()
+        let moved: Vec<f64> = values
+            .iter()
+            .zip(&means)
+            .map(|(value, mean)| value - mean)
+            .collect();
+        let or_zero = |value: f64| if value.is_nan() { 0.0 } else { value };
+        let values = moved.iter().map(|value| or_zero(*value));
+        let squares = moved.iter().map(|value| or_zero(value * value));
+        let counts = moved.iter().map(|value| f64::from(u8::from(!value.is_nan())));
+        values.chain(squares).chain(counts).collect()
     };
     let of_a = (0..a.rows()).map(|index| row(a.row(index)));
     of_a.chain((0..b.rows()).map(|index| row(b.row(index)))).collect()
 }
 
-/// Sum, sum of squares and count of each column.
-struct Sums(Vec<[f64; 3]>);
+/// The sums of each column over some rows: of the values, of their squares, and the counts.
+struct Sums {
+    columns: usize,
+    sums: Vec<f64>,
+}
 
 impl Sums {
     fn new(columns: usize) -> Self {
-        Self(vec![[0.0; 3]; columns])
+        let sums = vec![0.0; 3 * columns];
+        Self { columns, sums }
     }
 
     fn clear(&mut self) {
-        self.0.fill([0.0; 3]);
+        self.sums.fill(0.0);
     }
 
-    fn add(&mut self, row: &[[f64; 3]]) {
-        for (sums, terms) in self.0.iter_mut().zip(row) {
-            for (sum, term) in sums.iter_mut().zip(terms) {
-                *sum += term;
-            }
+    fn add(&mut self, row: &[f64]) {
+        for (sum, value) in self.sums.iter_mut().zip(row) {
+            *sum += value;
         }
+    }
+
+    /// Sum, sum of squares and count of a column.
+    fn column(&self, column: usize) -> [f64; 3] {
+        [0, 1, 2].map(|term| self.sums[term * self.columns + column])
     }
 
     /// Welch's |t| between these rows and the rest of `all`; NaN with fewer than two values on a side.
@@ -88,8 +102,8 @@ impl Sums {
             let variance = (squares - sum * mean).max(0.0) / (count - 1.0);
             (count >= 2.0).then_some((mean, variance / count))
         };
-        let here = self.0[column];
-        let there = std::array::from_fn(|term| all.0[column][term] - here[term]);
+        let (here, all) = (self.column(column), all.column(column));
+        let there = [0, 1, 2].map(|term| all[term] - here[term]);
         let (Some((mean, error)), Some((other_mean, other_error))) = (of_one(here), of_one(there)) else {
             return f64::NAN;
         };
