@@ -1,5 +1,6 @@
 //! From traces to decisions.
 //!
+//! * [`compare`]: two recordings, stage by stage;
 //! * [`runs`]: what `compare` and `gate` compute from;
 //! * [`stages`]: the names of stages, and suggestions for misspelt ones;
 //! * [`stats`]: quantiles, sketches, and tests that resample whole blocks;
@@ -8,7 +9,10 @@
 //! Nothing here opens a file, reads a clock or draws from the system's randomness: the same input gives the same
 //! result, to the last byte.
 
+pub mod compare;
 pub mod limits;
 pub mod runs;
+#[cfg(test)]
+mod simulation;
 pub mod stages;
 pub mod stats;

@@ -16,3 +16,21 @@ pub const TEST_RESAMPLES: usize = 19_999;
 
 /// Resamples of blocks for an interval of 95 %: 50 of them lie beyond each bound.
 pub const INTERVAL_RESAMPLES: usize = 1_999;
+
+/// The probability of any false alarm over all stages of a comparison.
+pub const FALSE_ALARMS: f64 = 0.05;
+
+/// The fewest blocks (pairs, or blocks of each side) that a comparison decides with. Below, one disturbed block decides.
+pub const BLOCKS_MIN: usize = 20;
+
+/// A comparison reports no smaller change, as a part of A.
+pub const FLOOR_RELATIVE: f64 = 0.02;
+
+/// A comparison reports no smaller change, in nanoseconds: 10 µs are below what a context switch varies by.
+pub const FLOOR_NS: f64 = 10_000.0;
+
+/// The relative change that the needed number of blocks is computed for.
+pub const DETECTED_CHANGE: f64 = 0.1;
+
+/// A stage shorter than this part of the envelope does not raise the needed number of blocks.
+pub const RELEVANT_SHARE: f64 = 0.1;
