@@ -1,6 +1,7 @@
 //! From traces to decisions.
 //!
 //! * [`compare`]: two recordings, stage by stage;
+//! * [`gate`]: a verdict by rules;
 //! * [`runs`]: what `compare` and `gate` compute from;
 //! * [`stages`]: the names of stages, and suggestions for misspelt ones;
 //! * [`stats`]: quantiles, sketches, and tests that resample whole blocks;
@@ -10,6 +11,7 @@
 //! result, to the last byte.
 
 pub mod compare;
+pub mod gate;
 pub mod limits;
 pub mod runs;
 #[cfg(test)]

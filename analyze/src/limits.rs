@@ -34,3 +34,12 @@ pub const DETECTED_CHANGE: f64 = 0.1;
 
 /// A stage shorter than this part of the envelope does not raise the needed number of blocks.
 pub const RELEVANT_SHARE: f64 = 0.1;
+
+/// Bytes of the rules of a gate.
+pub const RULES_MAX: usize = 1024 * 1024;
+
+/// Traces named as examples of a quantile: those nearest to it.
+pub const EXEMPLARS: usize = 5;
+
+/// Trace ids listed in a verdict (33 kB). Their number and a hash of all ids are always in it.
+pub const VERDICT_TRACES: usize = 1_000;
