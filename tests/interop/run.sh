@@ -3,7 +3,8 @@
 #
 #   bash tests/interop/run.sh target/debug/baton
 #
-# Takes 20 s on an idle machine, and ends within ten minutes on any. Needs python3 with venv and pip; without them it prints the reason and exits with 77.
+# Takes 20 s on an idle machine, and ends within ten minutes on any. Needs python3 with venv and pip; without them it
+# prints the reason and exits with 77.
 set -euo pipefail
 if [ $# != 1 ] || [ ! -x "$1" ]; then
     echo "usage: bash tests/interop/run.sh PATH-OF-THE-BATON-BINARY" >&2
@@ -147,7 +148,8 @@ PYTHON
 }
 turn_is_on_record() {
     code_is 0 --thread chat --turn 7 --step plan -- echo seven && code_is 0 --turn 8 -- echo eight &&
-        "$baton" history --key "$work/key" --json --turn 7 "$ticket" >"$work/history" && "$python" - "$work/history" <<'PYTHON'
+        "$baton" history --key "$work/key" --json --turn 7 "$ticket" >"$work/history" &&
+        "$python" - "$work/history" <<'PYTHON'
 import json, sys
 [record] = map(json.loads, open(sys.argv[1]))
 found = [record[key] for key in ("argv", "thread", "turn", "step")]
@@ -159,7 +161,8 @@ invalid_turn_and_step() {
         code_is 255 --step "$(printf 'x%.0s' {1..129})" -- true && says "a step's id has at most 128 bytes"
 }
 family_stages_come() {
-    code_is 0 --timings --family jsonl -- sh -c "echo '{}'; sleep 0.5; echo answer" && "$python" - "$work/err" <<'PYTHON'
+    code_is 0 --timings --family jsonl -- sh -c "echo '{}'; sleep 0.5; echo answer" &&
+        "$python" - "$work/err" <<'PYTHON'
 import json, sys
 stages = {stage["stage"]: stage for stage in json.load(open(sys.argv[1]))["stages"]}
 ready, session, first = (stages[f"family.{name}"] for name in ("cli_ready", "session_init", "first_output"))

@@ -129,7 +129,8 @@ async fn has_room(service: &MetadataService, patch: &ThreadPatch) -> Result<(), 
     match others + set <= VALUES_PER_THREAD {
         true => Ok(()),
         false => Err(Status::resource_exhausted(format!(
-            "a thread keeps {VALUES_PER_THREAD} keys of metadata at most: take others away first (`baton thread set --remove KEY`)"
+            "a thread keeps {VALUES_PER_THREAD} keys of metadata at most: take others away first (`baton thread set \
+             --remove KEY`)"
         ))),
     }
 }
@@ -174,8 +175,9 @@ fn values(set: HashMap<String, String>, remove: Vec<String>) -> Result<Values, S
     let is_value = |value: &String| value.len() <= THREAD_METADATA_VALUE_MAX;
     if !fits || !set.keys().chain(&remove).all(is_key) || !set.values().all(is_value) {
         return Err(Status::invalid_argument(format!(
-            "a change of a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and {THREAD_METADATA_BYTES_MAX} bytes, no empty key, \
-             no key of more than {THREAD_METADATA_KEY_MAX} bytes and no value of more than {THREAD_METADATA_VALUE_MAX}"
+            "a change of a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and \
+             {THREAD_METADATA_BYTES_MAX} bytes, no empty key, no key of more than {THREAD_METADATA_KEY_MAX} bytes and \
+             no value of more than {THREAD_METADATA_VALUE_MAX}"
         )));
     }
     let set = set

@@ -49,7 +49,10 @@ pub const STAGES: &[StageDef] = &[
     row(PROCESS_STDERR, "process.stderr", PROCESS, "first byte read", "end of file", false),
     row(FAMILY_CLI_READY, "family.cli_ready", PROCESS, "spawn begins", "ready marker in standard output", false),
     row(FAMILY_SESSION_INIT, "family.session_init", PROCESS, "ready marker", "session init reported", false),
-    row(FAMILY_FIRST_OUTPUT, "family.first_output", PROCESS, "session init reported", "first byte of standard output after it", false),
+    row(
+        FAMILY_FIRST_OUTPUT, "family.first_output", PROCESS,
+        "session init reported", "first byte of standard output after it", false,
+    ),
     row(PROCESS_WAIT, "process.wait", PROCESS, "exec begins", "exit observed", true),
     row(PROCESS_CLOSE, "process.close", PROCESS, "exit observed", "Closed emitted", true),
 ];

@@ -28,7 +28,8 @@ impl fmt::Display for DamagedDatabase {
         let reason = self.reason.lines().filter(|line| !line.starts_with("***"));
         write!(
             f,
-            "the database was damaged ({}) and is now {}; a new one was begun, and `sqlite3 FILE .recover` shows what can be saved of the old one",
+            "the database was damaged ({}) and is now {}; a new one was begun, and `sqlite3 FILE .recover` shows what \
+             can be saved of the old one",
             reason.collect::<Vec<_>>().join("; "),
             self.path.display()
         )

@@ -64,7 +64,10 @@ pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite
             number(epoch.begun_unix_ns),
         ],
     )?;
-    let mut name = transaction.prepare("insert into stages (stage, name) values (?1, ?2) on conflict (stage) do update set name = ?2 where name <> ?2")?;
+    let mut name = transaction.prepare(
+        "insert into stages (stage, name) values (?1, ?2)
+         on conflict (stage) do update set name = ?2 where name <> ?2",
+    )?;
     for stage in stage::all().chain(stage::registered()) {
         name.execute(params![stage.id.0, stage.name])?;
     }
@@ -76,8 +79,8 @@ pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite
 ///
 /// A record is first written in the running epoch, under a higher number than any existing one, and an epoch begins
 /// with the lowest number that its records can have. So the oldest record was first written in the last epoch that
-/// begins at its number or below, or in a later one. A record may move to a later epoch, never to an earlier one. So no record names the
-/// epochs before that one. The running epoch is the last, and is never removed.
+/// begins at its number or below, or in a later one. A record may move to a later epoch, never to an earlier one. So no
+/// record names the epochs before that one. The running epoch is the last, and is never removed.
 pub(super) fn forget(connection: &Connection, some: u32) -> rusqlite::Result<usize> {
     connection
         .prepare_cached(
@@ -128,7 +131,8 @@ pub(super) fn recover(
         kill(&recovered.killed);
     }
     recovered.lost = transaction.execute(
-        "update processes set outcome = 'lost', failed = 1, ended_ns = ?1, fault = 'the server ended first' where outcome is null",
+        "update processes set outcome = 'lost', failed = 1, ended_ns = ?1, fault = 'the server ended first'
+         where outcome is null",
         [number(now_unix_ns)],
     )? as u64;
     transaction.commit()?;

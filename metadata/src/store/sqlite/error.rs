@@ -39,7 +39,8 @@ pub enum OpenError {
     },
     /// A later version of Baton wrote it, and this one does not know its schema.
     #[error(
-        "{path:?} has schema {found}, and this version knows up to {known}: run the newer baton, or give this one another --state"
+        "{path:?} has schema {found}, and this version knows up to {known}: run the newer baton, or give this one \
+         another --state"
     )]
     Newer {
         /// The database.

@@ -231,7 +231,8 @@ impl UpkeepSweeps {
             if let Some(stages) = timings.as_deref().and_then(decode) {
                 let shape: i64 = transaction
                     .prepare_cached(
-                        "insert into shapes (stages) values (?1) on conflict do update set stages = stages returning shape",
+                        "insert into shapes (stages) values (?1)
+                         on conflict do update set stages = stages returning shape",
                     )?
                     .query_row([shape(&stages)], |row| row.get(0))?;
                 transaction
