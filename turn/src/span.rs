@@ -24,6 +24,18 @@ pub(crate) enum EndCause {
     ParentEnded,
 }
 
+/// In a context at or below a step: the attributes that each of the step's spans carries.
+#[derive(Debug)]
+struct StepIds(Option<[KeyValue; 2]>);
+
+/// The attributes that each span of the context's step carries; none if it is the context of no step.
+pub(crate) fn step_ids(context: &Context) -> &[KeyValue] {
+    match context.get::<StepIds>() {
+        Some(StepIds(Some(ids))) => ids,
+        _ => &[],
+    }
+}
+
 /// Times in nanoseconds since the Unix epoch.
 #[derive(Debug)]
 pub(crate) struct OpenSpan {
@@ -40,7 +52,18 @@ pub(crate) struct OpenSpan {
 impl OpenSpan {
     /// Opens a span without a parent of this crate.
     pub(crate) fn root(tracer: &BoxedTracer, builder: SpanBuilder, parent: &Context, measured: u64) -> Self {
-        Self::open(tracer, builder, parent, measured, measured)
+        let mut span = Self::open(tracer, builder, parent, measured, measured);
+        // An agent that a tool call runs: its turn is not part of that step.
+        if parent.get::<StepIds>().is_some() {
+            span.context = span.context.with_value(StepIds(None));
+        }
+        span
+    }
+
+    /// Puts the ids of a step into the context.
+    pub(crate) fn of_step(mut self, ids: [KeyValue; 2]) -> Self {
+        self.context = self.context.with_value(StepIds(Some(ids)));
+        self
     }
 
     /// Opens a child that begins now.

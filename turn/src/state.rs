@@ -129,10 +129,10 @@ impl SharedTurn {
 
     /// Begins the next step. `begin` gets the step's index, for its default id. A turn that ended has no handle that
     /// could begin a step.
-    pub(crate) fn begin_step<T>(
+    pub(crate) fn begin_step(
         &self,
-        begin: impl FnOnce(u32) -> (SpanBuilder, T),
-    ) -> Result<(BegunStep, T), StepError> {
+        begin: impl FnOnce(u32) -> (SpanBuilder, Arc<str>),
+    ) -> Result<(BegunStep, Arc<str>), StepError> {
         let mut state = self.lock();
         let index = state.steps_begun;
         if index >= STEPS_MAX {
@@ -143,7 +143,10 @@ impl SharedTurn {
         };
         let anchor = clock::renewed(state.anchor);
         let (builder, id) = begin(index);
-        let span = turn.child(&self.tracer, builder, clock::unix_ns(&anchor, clock::now()));
+        let measured = clock::unix_ns(&anchor, clock::now());
+        let span = turn
+            .child(&self.tracer, builder, measured)
+            .of_step(ids(self.number, &id));
         let context = span.context().clone();
         state.anchor = anchor;
         state.steps_begun += 1;

@@ -195,7 +195,6 @@ impl Step {
             parent: &self.step.context,
             anchor: &self.step.anchor,
             not_before_ns: start.unwrap_or(0),
-            common: &ids(self.turn.number, &self.id),
         });
     }
 

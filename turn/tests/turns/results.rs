@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use baton_turn::StepOptions;
 use baton_turn::prefix::{Declaration, PrefixGuard, Section, Stability};
-use baton_turn::requests::{ReportedPart, Requests, TimingReport};
-use opentelemetry::KeyValue;
+use baton_turn::requests::{Correlator, ReportedPart, Requests, TimingReport};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry::{Context, KeyValue};
 use tokio::time::advance;
 
 use crate::support::{MS, Traced, duration, has, int, text};
@@ -60,6 +62,40 @@ async fn a_matched_request_is_a_span_inside_its_step() {
             (int(&span, "baton.turn"), text(&span, "baton.step")),
             (1, "1".to_owned())
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_below_a_context_has_the_turn_and_step_of_that_context() {
+    let traced = Traced::new();
+    let thread = traced.thread("t");
+    thread.turn().expect("a turn").end();
+    let turn = thread.turn().expect("a turn");
+    let step = turn.step_with(StepOptions::default().id("plan")).expect("a step");
+    let call = step.tool_call("agent", "1").expect("a tool call");
+    // An agent that the tool runs: its own turn, in another thread, has no step yet.
+    let inner = traced.thread("inner").turn_under(call.context()).expect("a turn");
+    for (parent, expected) in [
+        (step.context(), Some((2, "plan".to_owned()))),
+        (call.context(), Some((2, "plan".to_owned()))),
+        (inner.context(), None),
+        (&Context::new(), None),
+    ] {
+        let mut correlator = Correlator::default();
+        let ordinal = correlator.start(step.anchor().instant).expect("an ordinal");
+        let part = ReportedPart::from_ns("decode", 0, 1);
+        let end = step.anchor().instant + MS;
+        let TimingReport::Matched(timing) = correlator.report(ordinal, &[part], end) else {
+            panic!("the report is in time");
+        };
+        let before = traced.ended.all().len();
+        timing.record(&traced.provider.tracer("test"), parent, &step.anchor());
+        let recorded = traced.ended.all().split_off(before);
+        assert_eq!(recorded.len(), 2, "request and server.decode");
+        for span in recorded {
+            let ids = has(&span, "baton.turn").then(|| (int(&span, "baton.turn"), text(&span, "baton.step")));
+            assert_eq!(ids, expected, "{span:?}");
+        }
     }
 }
 
