@@ -3,6 +3,7 @@
 use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
+use baton_trace::family::FamilySummary;
 use baton_trace::record::CallRecord;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -239,6 +240,10 @@ impl Run {
                     return Err(RunError::Protocol("output is missing"));
                 }
                 self.phase = RunPhase::Closed;
+                let family = closed.family.as_ref().and_then(FamilySummary::from_wire);
+                if let (Some(traced_command), Some(family)) = (&self.traced_command, family) {
+                    traced_command.measured(family);
+                }
                 Event::Closed {
                     truncated: closed.truncated,
                 }

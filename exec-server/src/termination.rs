@@ -9,6 +9,7 @@ use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Closed, Exited, TraceCarrier};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, Outcome};
+use baton_trace::family::FamilySummary;
 use baton_trace::w3c::Traceparent;
 
 /// See the [module](self). Small, because the process table keeps hundreds of thousands.
@@ -118,8 +119,8 @@ impl Exit {
 }
 
 impl Close {
-    /// The event `Closed`.
-    pub(crate) fn event(&self) -> Kind {
+    /// The event `Closed`. `family` is what the command's family measured; the answer to a repeated start has none.
+    pub(crate) fn event(&self, family: Option<&FamilySummary>) -> Kind {
         let OutputTotals {
             truncated,
             stdout_bytes,
@@ -129,6 +130,7 @@ impl Close {
             truncated,
             stdout_bytes,
             stderr_bytes,
+            family: family.map(FamilySummary::to_wire),
         })
     }
 }

@@ -9,6 +9,7 @@ use baton_proto::exec::marker_reached::Marker;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{Family, MarkerReached, Start};
+use baton_trace::family::{self, FamilySummary, Unavailable};
 use baton_trace::stage::{StageId, exec};
 use baton_trace::w3c::TraceContext;
 use support::{Call, Host, kind, start};
@@ -18,6 +19,7 @@ with_each_spawn_method! {
     each_family_shows_that_it_is_ready_in_standard_output,
     a_report_and_output_after_it_give_all_three_stages,
     a_report_before_ready_is_out_of_order,
+    the_client_gets_what_the_family_measured_once,
     a_report_after_the_exit_and_a_second_one_are_ignored,
     a_report_without_a_family_or_of_an_unknown_marker_kills_the_process,
     a_family_of_a_later_version_is_refused,
@@ -38,7 +40,18 @@ impl Measured {
     fn of(host: &Host) -> Self {
         let call = host.last_call();
         let command = call.command().unwrap().summary();
-        let text = |key: &str| command.text(key).unwrap_or_default().into_owned();
+        let attributes: Vec<_> = command
+            .family
+            .iter()
+            .flat_map(FamilySummary::attributes)
+            .collect();
+        let value = |key: &str| {
+            let found = attributes
+                .iter()
+                .find(|attribute| attribute.key.as_str() == key)?;
+            Some(found.value.as_str().into_owned())
+        };
+        let text = |key: &str| value(key).unwrap_or_default();
         let stages = call.stages();
         let process = stages.iter().find(|stage| stage.stage == exec::PROCESS).unwrap();
         let stages: Vec<_> = stages
@@ -61,11 +74,7 @@ impl Measured {
             stages,
             reasons: ["cli_ready", "session_init", "first_output"].map(of),
             family: text("baton.family"),
-            remainder_ns: command
-                .attributes
-                .iter()
-                .find(|attribute| attribute.key.as_str() == "baton.family.remainder_ns")
-                .map(|attribute| attribute.value.as_str().parse().unwrap()),
+            remainder_ns: value("baton.family.remainder_ns").map(|ns| ns.parse().unwrap()),
         }
     }
 
@@ -257,6 +266,36 @@ async fn a_report_before_ready_is_out_of_order(method: SpawnMethod) {
     assert_eq!(measured.reasons, ["", "out_of_order", ""]);
     assert!(!measured.has(exec::FAMILY_SESSION_INIT));
     assert!(measured.remainder_ns.is_some());
+}
+
+async fn the_client_gets_what_the_family_measured_once(method: SpawnMethod) {
+    let host = traced(method).await;
+    let started = Start {
+        stdin: false,
+        ..in_family(Family::Jsonl, "echo '{}'")
+    };
+    let mut closed = Vec::new();
+    for start in [started.clone(), started] {
+        let mut call = host.run(start).await.unwrap();
+        while let Some(event) = call.next().await.unwrap() {
+            if let Kind::Closed(event) = event {
+                closed.push(event.family);
+            }
+        }
+    }
+    let [Some(report), None] = &closed[..] else {
+        panic!("{closed:?}")
+    };
+    let summary = FamilySummary::from_wire(report).unwrap();
+    let reasons = [
+        None,
+        Some(Unavailable::NotReported),
+        Some(Unavailable::NoSessionInit),
+    ];
+    assert_eq!(
+        (summary.family, summary.unavailable),
+        (family::Family::JsonLines, reasons)
+    );
 }
 
 async fn a_report_after_the_exit_and_a_second_one_are_ignored(method: SpawnMethod) {

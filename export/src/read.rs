@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use baton_trace::attribute;
 use baton_trace::clock::ClockOffset;
 use baton_trace::command::{CommandEnd, CommandExit, CommandSummary, Outcome};
+use baton_trace::family::FamilySummary;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree;
 use baton_trace::stage::{StageId, exec, transport};
@@ -213,7 +214,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
     }
     let command = call
         .or_else(|| stages.iter().find(|span| span.stage == exec::PROCESS))
-        .and_then(|span| read_command(&span.span));
+        .and_then(|span| read_command(&span.span, stages));
     let of_speaker = |key| encoded.and_then(|span| text(span, key)).unwrap_or_default();
     let number = |key| call.and_then(|call| integer(&call.span, key));
     let offset = number(attribute::CLOCK_OFFSET_NS);
@@ -294,15 +295,17 @@ fn method(span: &Span) -> &str {
 }
 
 /// The attributes of a command without those that the exporter added.
-const OF_COMMAND: [&str; 5] = [
+const OF_COMMAND: [&str; 7] = [
     PROCESS_EXECUTABLE_NAME,
     PROCESS_PID,
     attribute::PROCESS_ID,
     attribute::THREAD,
+    attribute::TURN,
+    attribute::STEP,
     attribute::CLIENT,
 ];
 
-fn read_command(span: &Span) -> Option<CommandSummary> {
+fn read_command(span: &Span, stages: &[&StageSpan]) -> Option<CommandSummary> {
     let outcome = Outcome::from_name(text(span, attribute::OUTCOME)?)?;
     let code = integer(span, PROCESS_EXIT_CODE).and_then(|code| i32::try_from(code).ok());
     let exit = code.map(|code| match text(span, attribute::SIGNAL) {
@@ -312,6 +315,13 @@ fn read_command(span: &Span) -> Option<CommandSummary> {
     Some(CommandSummary {
         label: span.name.clone().into(),
         attributes: kept(span, |key| OF_COMMAND.contains(&key)),
+        family: stages
+            .iter()
+            .find(|span| span.stage == exec::PROCESS)
+            .and_then(|process| {
+                let process = &process.span;
+                FamilySummary::from_attributes(|key| text(process, key), |key| integer(process, key))
+            }),
         end: CommandEnd { outcome, exit },
     })
 }
@@ -384,9 +394,13 @@ pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use baton_proto::ProcessId;
     use baton_trace::command::{CallerIds, TracedCommand};
+    use baton_trace::family::{Family, Unavailable};
     use baton_trace::report::{WaterfallStyle, waterfall};
+    use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
     use baton_trace::test_records::{record, stage};
     use baton_trace::w3c::random_span_id;
@@ -425,16 +439,25 @@ mod tests {
             Some("build".into()),
             b"make",
             ProcessId([1; 16]),
-            CallerIds::default(),
+            CallerIds {
+                thread: Some("t"),
+                turn: NonZeroU64::new(2),
+                step: Some("s"),
+            },
         );
         command.started(7);
+        command.measured(FamilySummary {
+            family: Family::Prompt,
+            unavailable: [Some(Unavailable::NotSeen), None, Some(Unavailable::NoOutput)],
+            remainder_ns: 9,
+        });
         for end in [
             CommandEnd::by_itself(CommandExit::Code(3)),
             CommandEnd::by_itself(CommandExit::Signal(9)),
             CommandEnd::unseen(Outcome::TimedOut),
         ] {
             let known = command.summary();
-            let mut record = record(vec![stage(CALL, 5, 1_000)]);
+            let mut record = record(vec![stage(CALL, 5, 1_000), stage(PROCESS, 6, 900)]);
             record.attributes = vec![KeyValue::new("server.address", "relay.example")];
             record.command = Some(Box::new(CommandSummary { end, ..known }));
             let read = read(&written(&[record.clone()])).unwrap().remove(0);

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_trace::attribute;
 use baton_trace::command::{CommandExit, CommandSummary, signal_name};
+use baton_trace::family::FamilySummary;
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::report::{Coverage, tree};
 use baton_trace::stage::{Component, StageId, StageKind, exec, transport};
@@ -145,6 +146,8 @@ impl SpanDetails {
             background(record, &mut details);
         } else if let Some(command) = record.command.as_deref().filter(|_| stage == exec::PROCESS) {
             add_command(command, &mut details);
+            let family = command.family.iter().flat_map(FamilySummary::attributes);
+            details.attributes.extend(family);
         }
         details
     }
@@ -353,6 +356,7 @@ mod tests {
     use baton_proto::ProcessId;
     use baton_trace::clock::ClockOffset;
     use baton_trace::command::{CallerIds, CommandEnd, Outcome, TracedCommand};
+    use baton_trace::family::{Family, Unavailable};
     use baton_trace::record::StageRecord;
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
@@ -490,6 +494,38 @@ mod tests {
         CommandEnd {
             outcome,
             exit: Some(exit),
+        }
+    }
+
+    #[test]
+    fn what_a_family_measured_is_on_process_at_both_ends_and_not_on_call() {
+        for side in [Side::Client, Side::Server] {
+            let mut record = of_command(side, CommandEnd::by_itself(CommandExit::Code(0)));
+            record.command.as_mut().unwrap().family = Some(FamilySummary {
+                family: Family::JsonLines,
+                unavailable: [
+                    None,
+                    Some(Unavailable::NotReported),
+                    Some(Unavailable::NoSessionInit),
+                ],
+                remainder_ns: 5,
+            });
+            let spans = whole(&record);
+            let all = [spans.client, spans.server].concat();
+            for span in &all {
+                let of_family = span
+                    .attributes
+                    .iter()
+                    .filter(|kv| kv.key.as_str().starts_with("baton.family"));
+                let count = if span.name == "process" { 4 } else { 0 };
+                assert_eq!(of_family.count(), count, "{span:?}");
+            }
+            let process = all.iter().find(|span| span.name == "process").unwrap();
+            assert_eq!(value(process, "baton.family"), Some(&"jsonl".into()));
+            let remainder = value(process, "baton.family.remainder_ns");
+            assert_eq!(remainder, Some(&Value::I64(5)));
+            let reason = value(process, "baton.family.session_init.unavailable");
+            assert_eq!(reason, Some(&"not_reported".into()));
         }
     }
 

@@ -282,10 +282,10 @@ impl TracedCommand {
         let mut attributes = Vec::with_capacity(self.0.attributes.len() + 1);
         attributes.extend_from_slice(&self.0.attributes);
         attributes.extend(observed.pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
-        attributes.extend(observed.family.iter().flat_map(FamilySummary::attributes));
         CommandSummary {
             label: self.0.label.clone(),
             attributes,
+            family: observed.family,
             end,
         }
     }
@@ -323,6 +323,8 @@ pub struct CommandSummary {
     pub label: StringValue,
     /// The program's base name, the ids, and the pid if there is one.
     pub attributes: Vec<KeyValue>,
+    /// What its family measured, for the `process` span.
+    pub family: Option<FamilySummary>,
     /// How it ended.
     pub end: CommandEnd,
 }

@@ -299,7 +299,7 @@ const UNAVAILABLE: [&str; 3] = [
 
 impl FamilySummary {
     /// The attributes of the `process` span.
-    pub(crate) fn attributes(&self) -> impl Iterator<Item = KeyValue> + use<> {
+    pub fn attributes(&self) -> impl Iterator<Item = KeyValue> + use<> {
         let remainder_ns = i64::try_from(self.remainder_ns).unwrap_or(i64::MAX);
         let reasons = UNAVAILABLE.into_iter().zip(self.unavailable);
         [
@@ -308,6 +308,48 @@ impl FamilySummary {
         ]
         .into_iter()
         .chain(reasons.filter_map(|(name, reason)| Some(KeyValue::new(name, reason?.name()))))
+    }
+
+    /// Encodes the summary.
+    pub fn to_wire(&self) -> wire::FamilyReport {
+        let unavailable = |(stage, reason): (StageId, Unavailable)| wire::UnavailableStage {
+            stage: stage.0.into(),
+            reason: reason.name().into(),
+        };
+        wire::FamilyReport {
+            family: self.family.to_wire().into(),
+            unavailable: self.unavailable().map(unavailable).collect(),
+            remainder_ns: self.remainder_ns,
+        }
+    }
+
+    /// Decodes a summary; `None` if it is of no known family. Stages and reasons of a later version are skipped.
+    pub fn from_wire(report: &wire::FamilyReport) -> Option<Self> {
+        let reason_of = |stage: StageId| {
+            let found = report
+                .unavailable
+                .iter()
+                .find(|one| one.stage == u32::from(stage.0))?;
+            Unavailable::from_name(&found.reason)
+        };
+        Some(Self {
+            family: Family::from_wire(wire::Family::try_from(report.family).ok()?)?,
+            unavailable: STAGES.map(reason_of),
+            remainder_ns: report.remainder_ns,
+        })
+    }
+
+    /// Reads a summary from the attributes of a `process` span: `text` and `integer` return the one with this name.
+    pub fn from_attributes<'a>(
+        text: impl Fn(&str) -> Option<&'a str>,
+        integer: impl Fn(&str) -> Option<i64>,
+    ) -> Option<Self> {
+        let remainder_ns = integer(attribute::FAMILY_REMAINDER_NS)?;
+        Some(Self {
+            family: Family::from_name(text(attribute::FAMILY)?)?,
+            unavailable: UNAVAILABLE.map(|name| Unavailable::from_name(text(name)?)),
+            remainder_ns: u64::try_from(remainder_ns).unwrap_or(0),
+        })
     }
 
     /// The stages without an interval, and the reason of each.

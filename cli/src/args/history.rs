@@ -23,7 +23,7 @@ pub(crate) struct HistoryArgs {
     pub(crate) step: Option<String>,
     /// Only commands started since this time: an age like 90s, 15m, 1h or 2d, a date like 2026-01-31 (local midnight),
     /// or a time like 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = since)]
+    #[arg(long, value_name = "WHEN", value_parser = utf8(since))]
     pub(crate) since: Option<u64>,
     /// Only commands that did not exit with 0
     #[arg(long)]

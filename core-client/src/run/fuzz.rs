@@ -158,6 +158,7 @@ fn body(input: &mut Input<'_>) -> Vec<u8> {
                 truncated: input.bool(),
                 stdout_bytes: input.u32().into(),
                 stderr_bytes: input.u32().into(),
+                family: None,
             }),
             7 => {
                 seq = input.u64();

@@ -440,13 +440,14 @@ impl<B: Backend> Driver<B> {
             at_unix_ns: self.anchor.unix_ns_of(now),
             output,
         };
+        let family = self.lifecycle.family();
         // Dropped here: the record of a call that was cut short is complete when all references are gone.
         let call = self.call.take();
         if let Some(call) = &call {
             for (stage, start, end) in self.lifecycle.stages() {
                 call.record(stage, start, end);
             }
-            if let (Some(command), Some(family)) = (call.command(), self.lifecycle.family()) {
+            if let (Some(command), Some(family)) = (call.command(), family) {
                 command.measured(family);
             }
         }
@@ -457,7 +458,7 @@ impl<B: Backend> Driver<B> {
         if !self.kill.is_pending() {
             self.retire();
         }
-        self.state.append(close.event());
+        self.state.append(close.event(family.as_ref()));
     }
 
     fn retire(&mut self) {

@@ -74,7 +74,7 @@ async fn next(receiver: &mut watch::Receiver<Termination>, sent: &mut Sent) -> O
             }
             (Sent::Exited, Termination::Closed(_, close)) => {
                 *sent = Sent::All;
-                return Some(Ok(numbered(close.seq, close.event())));
+                return Some(Ok(numbered(close.seq, close.event(None))));
             }
             (Sent::Nothing, Termination::Running)
             | (Sent::Exited, Termination::Running | Termination::Exited(_)) => {}
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(event.trace.as_ref().unwrap().traceparent[..], [9; 25]);
         sender.send_replace(Termination::Closed(exit, CLOSE));
         let closed = live.next().await.unwrap().unwrap();
-        assert_eq!((closed.seq, closed.kind.clone()), (5, Some(CLOSE.event())));
+        assert_eq!((closed.seq, closed.kind.clone()), (5, Some(CLOSE.event(None))));
         assert!(live.next().await.is_none());
 
         let finished = RepeatedStart::of_finished(Termination::Closed(exit, CLOSE)).events();

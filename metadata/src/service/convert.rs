@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use baton_proto::metadata as wire;
 use baton_trace::call_end::CallEnd;
-use baton_trace::family::Unavailable;
-use baton_trace::stage::StageId;
 
 use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};
 use crate::store::query::{ProcessRecord, SurvivorFate, ThreadRecord};
@@ -59,13 +57,10 @@ fn ended(out: &mut wire::Record, end: &ProcessEnd) {
         out.slowest_ns = slowest.duration_ns;
     }
     if let Some(family) = &end.family {
-        out.family = family.family.to_wire().into();
-        out.family_remainder_ns = Some(family.remainder_ns);
-        let unavailable = |(stage, reason): (StageId, Unavailable)| wire::UnavailableStage {
-            stage: stage.0.into(),
-            reason: reason.name().into(),
-        };
-        out.unavailable = family.unavailable().map(unavailable).collect();
+        let report = family.to_wire();
+        out.family = report.family;
+        out.family_remainder_ns = Some(report.remainder_ns);
+        out.unavailable = report.unavailable;
     }
     let mut killed = |status| match status {
         KilledStatus::Exited(code) => out.exit_code = Some(code),

@@ -42,6 +42,7 @@ fn closed(stdout_bytes: u64, stderr_bytes: u64) -> Kind {
         truncated: false,
         stdout_bytes,
         stderr_bytes,
+        family: None,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
+use prost::Message as _;
 use serde_json::Value;
 
 use super::*;
@@ -624,5 +625,81 @@ proptest! {
         output in long_pieces(), size in prop::sample::select(vec![4096_usize, 65_536, 65_537, 4 << 20])
     ) {
         assert_plain(&output, &[size])?;
+    }
+}
+
+/// Any summary.
+fn summaries() -> impl Strategy<Value = FamilySummary> {
+    let families: Vec<_> = FAMILIES.iter().map(|def| def.family).collect();
+    let reason = prop::option::of(prop::sample::select(Unavailable::ALL.to_vec()));
+    let parts = (
+        prop::sample::select(families),
+        prop::array::uniform3(reason),
+        any::<u64>(),
+    );
+    parts.prop_map(|(family, unavailable, remainder_ns)| FamilySummary {
+        family,
+        unavailable,
+        remainder_ns,
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_summary_is_the_same_after_the_wire(summary in summaries()) {
+        let encoded = summary.to_wire().encode_to_vec();
+        let decoded = wire::FamilyReport::decode(&encoded[..]).unwrap();
+        prop_assert_eq!(FamilySummary::from_wire(&decoded), Some(summary));
+    }
+
+    #[test]
+    fn a_summary_is_the_same_after_a_span(summary in summaries()) {
+        let attributes: Vec<_> = summary.attributes().collect();
+        let value = |name: &str| {
+            let found = attributes.iter().find(|attribute| attribute.key.as_str() == name)?;
+            Some(&found.value)
+        };
+        let text = |name: &str| match value(name)? {
+            opentelemetry::Value::String(text) => Some(text.as_str()),
+            _ => None,
+        };
+        let integer = |name: &str| match value(name)? {
+            opentelemetry::Value::I64(number) => Some(*number),
+            _ => None,
+        };
+        let expected = FamilySummary {
+            // The largest integer of an attribute.
+            remainder_ns: summary.remainder_ns.min(i64::MAX as u64),
+            ..summary
+        };
+        prop_assert_eq!(FamilySummary::from_attributes(text, integer), Some(expected));
+    }
+}
+
+#[test]
+fn a_report_has_these_bytes_and_what_a_later_version_adds_is_skipped() {
+    let summary = FamilySummary {
+        family: JsonRpc,
+        unavailable: [None, Some(Unavailable::NoReady), None],
+        remainder_ns: 300,
+    };
+    let mut report = summary.to_wire();
+    assert_eq!(
+        report.encode_to_vec(),
+        b"\x08\x02\x12\x0c\x08\x29\x12\x08no_ready\x18\xac\x02"
+    );
+    for (stage, reason) in [(40, "later"), (99, "no_ready")] {
+        report.unavailable.push(wire::UnavailableStage {
+            stage,
+            reason: reason.into(),
+        });
+    }
+    assert_eq!(FamilySummary::from_wire(&report), Some(summary));
+    for family in [0, 6, -1] {
+        let unknown = wire::FamilyReport {
+            family,
+            ..report.clone()
+        };
+        assert_eq!(FamilySummary::from_wire(&unknown), None, "{family}");
     }
 }
