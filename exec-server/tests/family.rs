@@ -19,6 +19,7 @@ with_each_spawn_method! {
     each_family_shows_that_it_is_ready_in_standard_output,
     a_report_and_output_after_it_give_all_three_stages,
     a_report_before_ready_is_out_of_order,
+    a_line_that_the_exec_server_cut_off_is_not_ready,
     the_client_gets_what_the_family_measured_once,
     a_report_after_the_exit_and_a_second_one_are_ignored,
     a_report_without_a_family_or_of_an_unknown_marker_kills_the_process,
@@ -184,6 +185,14 @@ async fn each_family_shows_that_it_is_ready_in_standard_output(method: SpawnMeth
             "head -c 2000000 /dev/zero; echo; echo '{}'",
             Err("line_too_long"),
         ),
+        (Family::Jsonl, "jsonl", "printf '{}'", Ok(())),
+        // More of the line may have been about to come.
+        (
+            Family::Jsonl,
+            "jsonl",
+            "printf '{}'; kill -9 $$",
+            Err("not_recognised"),
+        ),
     ] {
         let measured = measured(&host, family, script).await;
         assert_eq!(measured.family, name);
@@ -220,6 +229,18 @@ async fn a_line_of_64_mib_is_too_long_and_passes_unchanged() {
     let ran = host.run(started).await.unwrap().finish().await;
     assert_eq!(ran.stdout.len(), (64 << 20) + 9);
     assert_eq!(Measured::of(&host).reasons[0], "line_too_long");
+}
+
+async fn a_line_that_the_exec_server_cut_off_is_not_ready(method: SpawnMethod) {
+    let host = traced(method).await;
+    let script = "trap 'exit 0' TERM; printf '{}'; while :; do sleep 0.01; done";
+    let mut call = host.run(in_family(Family::Jsonl, script)).await.unwrap();
+    output(&mut call, "{}").await;
+    // Not a marker: the exec-server kills the process.
+    call.requests.request(reached(99)).await;
+    call.failure().await;
+    host.idle().await;
+    assert_eq!(Measured::of(&host).reasons[0], "not_recognised");
 }
 
 async fn a_report_and_output_after_it_give_all_three_stages(method: SpawnMethod) {

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use baton_channel::allow::Peer;
 use baton_export::clock;
+use baton_proto::exec::exited::Status;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
@@ -278,6 +279,7 @@ impl<B: Backend> Driver<B> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stop = self.state.should_stop(cx);
         if stop && let Some(signal) = self.kill.begin(clock::now()) {
+            self.lifecycle.kill_begins();
             self.group.signal(signal);
         }
         self.read(cx);
@@ -396,6 +398,9 @@ impl<B: Backend> Driver<B> {
             ExecState::Executed(None) | ExecState::Pending => {}
         }
         self.lifecycle.exit(now);
+        if self.kill == Kill::Idle && !matches!(status, Ok(Status::Code(_))) {
+            self.lifecycle.killed();
+        }
         let trace = self
             .context
             .as_ref()

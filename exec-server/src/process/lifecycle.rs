@@ -112,7 +112,21 @@ impl Lifecycle {
         if let Some(segments) = &mut self.segments
             && stream == OutputStream::Stdout
         {
-            segments.end_of_file(true, now);
+            segments.end_of_file(now);
+        }
+    }
+
+    /// The exec-server begins to kill the process.
+    pub(super) fn kill_begins(&mut self) {
+        if let Some(segments) = &mut self.segments {
+            segments.kill_begins();
+        }
+    }
+
+    /// A signal that the exec-server did not send has ended the process.
+    pub(super) fn killed(&mut self) {
+        if let Some(segments) = &mut self.segments {
+            segments.killed();
         }
     }
 
@@ -185,7 +199,7 @@ impl Lifecycle {
         };
         self.phase = Phase::Closed { exited, closed: now };
         if let Some(segments) = &mut self.segments {
-            segments.end_of_file(false, now);
+            segments.finish(now);
         }
         Some(OutputTotals {
             truncated: !self.at_end(),

@@ -24,6 +24,18 @@ pub(super) struct Segments {
     after_marker: Option<Instant>,
     /// The end of standard output.
     end: Option<Instant>,
+    last_line: LastLine,
+}
+
+/// Whether the end of standard output is the end of an unterminated last line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastLine {
+    /// The end was not observed yet.
+    Open,
+    /// The program ended its output, by its exit or before it.
+    Complete,
+    /// A signal ended the program, or the exec-server was killing it: more of the line may have been about to come.
+    Cut,
 }
 
 /// The ready marker.
@@ -44,6 +56,7 @@ impl Segments {
             first_output: None,
             after_marker: None,
             end: None,
+            last_line: LastLine::Open,
         }
     }
 
@@ -75,17 +88,35 @@ impl Segments {
         }
     }
 
-    /// Standard output is at its end. `is_complete` is false if it was cut. Later calls have no effect.
-    pub(super) fn end_of_file(&mut self, is_complete: bool, now: Instant) {
-        if self.end.is_some() {
-            return;
+    /// Standard output is at its end.
+    pub(super) fn end_of_file(&mut self, now: Instant) {
+        self.end.get_or_insert(now);
+        if self.last_line == LastLine::Open {
+            self.last_line = LastLine::Complete;
         }
-        self.end = Some(now);
+    }
+
+    /// The exec-server begins to kill the process. A line that standard output has not ended before is cut.
+    pub(super) fn kill_begins(&mut self) {
+        if self.last_line == LastLine::Open {
+            self.last_line = LastLine::Cut;
+        }
+    }
+
+    /// A signal that the exec-server did not send has ended the process. It may also have ended standard output, whose
+    /// end is observed before that of the process.
+    pub(super) fn killed(&mut self) {
+        self.last_line = LastLine::Cut;
+    }
+
+    /// The process is over. Later calls have no effect.
+    pub(super) fn finish(&mut self, now: Instant) {
+        let end = *self.end.get_or_insert(now);
         if let Ready::Searching(detector) = &mut self.ready {
-            self.ready = match detector.finish(is_complete) {
+            self.ready = match detector.finish(self.last_line == LastLine::Complete) {
                 Detection::Ready { .. } => {
                     self.after_marker = None;
-                    Ready::At(now)
+                    Ready::At(end)
                 }
                 Detection::Stopped(reason) => Ready::Unavailable(reason),
                 // A detector that is finished has answered.
@@ -179,14 +210,16 @@ mod tests {
     fn measure(family: Family, events: &[(u64, Event)]) -> Measured {
         let begun = Instant::now();
         let mut segments = Segments::new(family);
+        let mut now = begun;
         for (ms, event) in events {
-            let now = begun + Duration::from_millis(*ms);
+            now = begun + Duration::from_millis(*ms);
             match event {
                 Output(chunk) => segments.output(chunk.as_bytes(), now),
                 SessionInit => segments.session_init(now),
-                End => segments.end_of_file(true, now),
+                End => segments.end_of_file(now),
             }
         }
+        segments.finish(now);
         let ms = |at: Instant| (at - begun).as_millis() as u64;
         let summary = segments.summary(begun);
         assert_eq!(summary.family, family);
@@ -323,8 +356,37 @@ mod tests {
         let begun = Instant::now();
         let mut segments = Segments::new(Family::JsonLines);
         segments.output(b"{}", begun);
-        segments.end_of_file(false, begun);
+        segments.finish(begun);
         assert_eq!(segments.summary(begun).unavailable[0], Some(NotRecognised));
+    }
+
+    #[test]
+    fn a_line_that_a_kill_cut_off_is_none_and_one_that_ended_before_the_kill_is_complete() {
+        type Step = fn(&mut Segments, Instant);
+        let end: Step = Segments::end_of_file;
+        let kill: Step = |segments, _| segments.kill_begins();
+        let signal: Step = |segments, _| segments.killed();
+        for (steps, expected) in [
+            (&[end][..], None),
+            (&[end, kill], None),
+            (&[kill, end], Some(NotRecognised)),
+            (&[kill], Some(NotRecognised)),
+            (&[end, signal], Some(NotRecognised)),
+            (&[signal, end], Some(NotRecognised)),
+        ] {
+            let begun = Instant::now();
+            let mut segments = Segments::new(Family::JsonLines);
+            segments.output(b"{}", begun);
+            steps.iter().for_each(|step| step(&mut segments, begun));
+            segments.finish(begun + Duration::from_millis(7));
+            let summary = segments.summary(begun);
+            assert_eq!(summary.unavailable[0], expected, "{summary:?}");
+            let ready = segments.stages(begun).next();
+            assert_eq!(
+                ready,
+                expected.is_none().then_some((FAMILY_CLI_READY, begun, begun))
+            );
+        }
     }
 
     #[test]
@@ -336,7 +398,8 @@ mod tests {
         }
         assert!(matches!(segments.ready, Ready::Unavailable(LookedAtLimit)));
         segments.output(b"{}\n", begun);
-        segments.end_of_file(true, begun);
+        segments.end_of_file(begun);
+        segments.finish(begun);
         assert_eq!(segments.summary(begun).unavailable[0], Some(LookedAtLimit));
     }
 
