@@ -11,7 +11,7 @@ use baton_proto::metadata::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{self, signal_name};
-use baton_trace::family::{Family, STAGES as FAMILY_STAGES};
+use baton_trace::family::{Family, STAGES as FAMILY_STAGES, Unavailable};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree::label;
 use baton_trace::report::units::duration;
@@ -225,13 +225,14 @@ fn unavailable_json(record: &Record) -> Option<Value> {
     (record.family != 0).then(|| reasons.collect())
 }
 
-/// What the command's family measured, one line each: its name with the remainder, and its stages in order.
+/// What the command's family measured, one line each: its name with the remainder, its stages in order, and what the
+/// user can do about a missing one.
 pub(crate) fn family(record: &Record, stages: &[StageTime]) -> Vec<String> {
     let Some(family) = Family::from_wire(record.family()) else {
         return Vec::new();
     };
     let remainder = record.family_remainder_ns.unwrap_or_default();
-    let first = format!("{}, {} of no stage", family.name(), duration(remainder, false));
+    let first = format!("{}, remainder {}", family.name(), duration(remainder, false));
     let rows = FAMILY_STAGES.into_iter().filter_map(|family_stage| {
         let id = u32::from(family_stage.0);
         let measured = stages.iter().find(|time| time.stage == id);
@@ -246,7 +247,11 @@ pub(crate) fn family(record: &Record, stages: &[StageTime]) -> Vec<String> {
         };
         Some(format!("{} {shown}", label(family_stage)))
     });
-    std::iter::once(first).chain(rows).collect()
+    let hints = record.unavailable.iter().filter_map(|unavailable| {
+        let reason = Unavailable::from_name(&unavailable.reason)?;
+        reason.hint(family).map(str::to_owned)
+    });
+    std::iter::once(first).chain(rows).chain(hints).collect()
 }
 
 pub(crate) fn stages_json(stages: &[StageTime]) -> Value {

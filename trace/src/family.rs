@@ -142,7 +142,7 @@ pub const FAMILIES: &[FamilyDef] = &[
     FamilyDef {
         family: Family::Prompt,
         name: "prompt",
-        programs: "a shell or an interpreter that waits behind a prompt",
+        programs: "a shell or an interpreter that waits behind a prompt on standard output",
         ready: seen("the first prompt: the last line, unterminated, ends in one of `$ `, `# `, `% `, `> `"),
         session_init: reported("the first request, a line of input, is sent"),
     },
@@ -253,11 +253,21 @@ impl Unavailable {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 
+    /// What the user of this family can do, where the reason has a usual cause.
+    pub const fn hint(self, family: Family) -> Option<&'static str> {
+        match (family, self) {
+            (Family::Prompt, Self::NotSeen | Self::NotRecognised) => {
+                Some("a prompt on standard error does not count; run it as sh -c '… 2>&1'")
+            }
+            _ => None,
+        }
+    }
+
     /// For documents.
     pub const fn description(self) -> &'static str {
         match self {
-            Self::NotSeen => "standard output ended without a byte",
-            Self::NotRecognised => "standard output ended without the marker",
+            Self::NotSeen => "standard output ended without a byte; standard error does not count",
+            Self::NotRecognised => "standard output ended without the marker; standard error does not count",
             Self::LineTooLong => "a line or message has more than 256 KiB, and no marker was found around it",
             Self::LookedAtLimit => {
                 "the first 1 MiB of standard output has no marker; the rest is not examined"

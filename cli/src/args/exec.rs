@@ -11,7 +11,11 @@ use super::values::{
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
-const EXAMPLE: &str = "Example:\n  baton exec --ticket-file ticket -- tar -c src | tar -t";
+const EXAMPLE: &str = "\
+Examples:
+  baton exec --ticket-file ticket -- tar -c src | tar -t
+  baton exec --ticket-file ticket --thread release-42 --turn 3 --step build -- make
+  baton exec --ticket-file ticket --family prompt --trace -- sh -c 'exec python3 -i 2>&1'";
 
 const INPUT: &str = "\
 Standard input is read to its end even if the command does not read it, as with ssh. Add `</dev/null` in a loop that
@@ -41,7 +45,8 @@ pub(crate) struct ExecArgs {
     /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,
-    /// How the program's standard output shows that it is ready, so that this is measured
+    /// How the program's standard output shows that it is ready, so that this is measured. Standard error does not count:
+    /// for a program that writes its prompt there (`sh -i`, `python3 -i`) use `sh -c '… 2>&1'`
     #[arg(long, value_name = "NAME", value_parser = family())]
     pub(crate) family: Option<Family>,
     /// Wait at most this long for the collector at the end, like 2s; a later run sends the rest [default: 50ms; 2s if

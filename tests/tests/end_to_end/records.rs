@@ -8,11 +8,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baton_core_client::{Event, Family, MarkerError};
+use baton_export::read::read_file;
 use baton_metadata::limits::LINGER;
 use baton_metadata::store::sqlite::VERSION;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_support::process::RunningProgram;
+use baton_trace::family::Unavailable;
+use baton_trace::stage::exec::{FAMILY_CLI_READY, FAMILY_SESSION_INIT};
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -89,14 +92,27 @@ impl Drop for Held {
 fn a_family_is_timed_in_the_trace_file_and_on_record() {
     let testbed = Testbed::new();
     let file = testbed.home.file("trace.json");
-    let options = ["--family", "jsonl", "--trace-json", file.to_str().unwrap()];
+    let options = [
+        "--family",
+        "jsonl",
+        "--trace",
+        "--trace-json",
+        file.to_str().unwrap(),
+    ];
     let script = "echo log; echo '{}'; sleep 0.1; echo rest";
-    run(testbed.exec_with(&options, ["sh", "-c", script])).assert_printed("log\n{}\nrest\n");
-    let traced = fs::read_to_string(&file).unwrap();
-    assert!(
-        traced.contains("family.cli_ready") && !traced.contains("family.session_init"),
-        "{traced}"
-    );
+    let ran = run(testbed.exec_with(&options, ["sh", "-c", script]));
+    ran.assert_printed("log\n{}\nrest\n");
+    let unavailable = "
+ family.session_init unavailable: not_reported
+ family.first_output unavailable: no_session_init
+";
+    for part in ["  family.cli_ready ", "\n family jsonl, remainder ", unavailable] {
+        assert!(ran.stderr.contains(part), "{part:?} in\n{}", ran.stderr);
+    }
+    let trace = read_file(&file).unwrap().remove(0);
+    let stages: Vec<_> = trace.stages.iter().map(|stage| stage.stage).collect();
+    assert!(stages.contains(&FAMILY_CLI_READY) && !stages.contains(&FAMILY_SESSION_INIT));
+    let family = trace.command.unwrap().family.unwrap();
 
     let record = &history(&testbed, &[])[0];
     assert_eq!(record["family"], "jsonl");
@@ -106,6 +122,13 @@ fn a_family_is_timed_in_the_trace_file_and_on_record() {
     });
     assert_eq!(record["unavailable"], reasons);
     let remainder_ns = record["family_remainder_ns"].as_u64().unwrap();
+    let traced = (
+        family.family.name(),
+        family.unavailable.map(|reason| reason.map(Unavailable::name)),
+        family.remainder_ns,
+    );
+    let expected = [None, Some("not_reported"), Some("no_session_init")];
+    assert_eq!(traced, ("jsonl", expected, remainder_ns));
     assert!(
         remainder_ns >= 50_000_000,
         "to the output after ready: {remainder_ns}"

@@ -53,8 +53,8 @@ impl Default for WaterfallStyle {
     }
 }
 
-/// Draws a client's record: the header, one line for every stage, and the remainder; then the server's clock and the
-/// status, if there is something to report. Ends with a line feed.
+/// Draws a client's record: the header, one line for every stage, and the remainder; then the command's family, the
+/// server's clock and the status, if there is something to report. Ends with a line feed.
 pub fn waterfall(record: &CallRecord, style: &WaterfallStyle) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -140,6 +140,7 @@ impl<'a> WaterfallLayout<'a> {
                 .line(out, if line.stage.estimated { DIM } else { "" }, row.trim_end())?;
         }
         self.remainder(out)?;
+        self.family(out)?;
         self.missing_server_stages(out)?;
         if let Some(offset) = self.record.clock {
             self.clock(out, offset)?;
@@ -176,6 +177,32 @@ impl<'a> WaterfallLayout<'a> {
             durations = self.duration_columns,
         );
         self.paint.line(out, "", &row)
+    }
+
+    /// The command's family, and the reasons of its stages that have no row.
+    fn family(&self, out: &mut String) -> fmt::Result {
+        let Some(family) = self.record.command.as_deref().and_then(|command| command.family) else {
+            return Ok(());
+        };
+        let name = format!(" family {},", family.family.name());
+        let remainder = format!("{REMAINDER} {}", self.duration(family.remainder_ns));
+        let unavailable = family.unavailable().map(|(stage, reason)| {
+            let reason = format!("unavailable: {}", reason.name());
+            [format!(" {}", tree::label(stage)), reason]
+        });
+        let hints = family.unavailable().filter_map(|(_, reason)| {
+            let hint = reason.hint(family.family)?;
+            let mark = if self.glyphs.ascii { "..." } else { "…" };
+            Some(vec![format!(" {}", hint.replace('…', mark))])
+        });
+        let lines = std::iter::once([name, remainder]).chain(unavailable);
+        for parts in lines.map(Vec::from).chain(hints) {
+            for line in folded(&parts, " ", self.width) {
+                self.paint
+                    .line(out, "", &clip(&line, self.width, self.glyphs.ascii))?;
+            }
+        }
+        Ok(())
     }
 
     fn missing_server_stages(&self, out: &mut String) -> fmt::Result {
@@ -362,9 +389,12 @@ impl Paint {
 
 #[cfg(test)]
 mod tests {
+    use baton_proto::ProcessId;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::command::{CallerIds, TracedCommand};
+    use crate::family::{Family, FamilySummary, Unavailable};
     use crate::stage::{StageId, exec::*, transport::*};
     use crate::status::RpcStatus;
     use crate::test_records::{record, stage};
@@ -464,6 +494,61 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages
         assert!(drawn(&sent).contains(untold));
         assert!(!drawn(&sent[..1]).contains(untold), "it was never sent");
         assert!(!drawn(&[sent[0], sent[1], stage(RPC, 5, 9)]).contains(untold));
+    }
+
+    #[test]
+    fn a_family_is_named_with_the_stages_that_are_unavailable() {
+        let ids = CallerIds::default();
+        let command = TracedCommand::new(None, b"agent", ProcessId([1; 16]), ids);
+        command.measured(FamilySummary {
+            family: Family::JsonLines,
+            unavailable: [
+                None,
+                Some(Unavailable::NotReported),
+                Some(Unavailable::NoSessionInit),
+            ],
+            remainder_ns: 101_000_000,
+        });
+        let mut record = sample();
+        record.command = Some(Box::new(command.summary()));
+        let at = |width| {
+            let style = WaterfallStyle {
+                width,
+                ..WaterfallStyle::default()
+            };
+            waterfall(&record, &style)
+        };
+        let expected = "
+ family jsonl, remainder 101 ms
+ family.session_init unavailable: not_reported
+ family.first_output unavailable: no_session_init
+";
+        assert!(at(80).ends_with(expected), "{}", at(80));
+        let narrow = at(25);
+        assert!(
+            narrow.ends_with("\n family.first_output\n unavailable: no_session…\n"),
+            "{narrow}"
+        );
+    }
+
+    #[test]
+    fn a_prompt_that_was_not_recognised_has_a_hint() {
+        let ids = CallerIds::default();
+        let command = TracedCommand::new(None, b"python3", ProcessId([1; 16]), ids);
+        command.measured(FamilySummary {
+            family: Family::Prompt,
+            unavailable: [Some(Unavailable::NotSeen), None, None],
+            remainder_ns: 1,
+        });
+        let mut record = sample();
+        record.command = Some(Box::new(command.summary()));
+        let style = WaterfallStyle {
+            ascii: true,
+            ..WaterfallStyle::default()
+        };
+        let drawn = waterfall(&record, &style);
+        let hint = "\n a prompt on standard error does not count; run it as sh -c '... 2>&1'\n";
+        assert!(drawn.ends_with(hint) && drawn.is_ascii(), "{drawn}");
     }
 
     #[test]
