@@ -36,8 +36,12 @@ pub enum RecordsError {
     /// This client has no such record or thread, with the exec-server's message.
     #[error("{0}")]
     NotFound(String),
-    /// The exec-server has no metadata service.
-    #[error("this exec-server keeps no records because its version is too old; update it")]
+    /// The exec-server has no metadata service: its version is older than the service, or the program that it is part
+    /// of does not mount `baton_metadata::MetadataService`.
+    #[error(
+        "this exec-server keeps no records: its version is too old, or its program does not mount MetadataService; \
+         update it, or mount the service"
+    )]
     NotKept,
     /// A response that violates the protocol.
     #[error("the exec-server sent {0}; if client and exec-server have the same version, report it")]

@@ -5,7 +5,7 @@
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Server, key::Seed};
-use baton_exec_server::ExecServer;
+use baton_exec_server::{ExecServer, WarmService};
 use std::time::Duration;
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,8 +15,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::new(&relay, &Seed::generate()?, allow)?;
     println!("ticket: {}", server.ticket());
     let builder = ExecServer::builder(server).service(tonic_health::server::health_reporter().1);
+    // The board of `baton warm`. Its calls stay open, so it is closed before the shutdown.
+    let warm = WarmService::default();
+    let builder = builder.service(warm.clone().into_server());
     let builder = builder.on_shutdown("report", Duration::from_secs(1), async || println!("stopped"));
-    let stop = async { drop(tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await) };
+    let stop = async {
+        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+        warm.close();
+    };
     println!("{:?}", builder.build()?.serve(stop).await?);
     Ok(())
 }

@@ -31,6 +31,9 @@ use self::check::InvalidWarmState;
 use crate::limits::START_TIMEOUT;
 
 /// The service `baton.warm.v1.Warm`: a board of what clients keep warm. Clones share one board.
+///
+/// [`ExecServer`](crate::ExecServer) does not have it by itself: mount it with `Builder::service`. A client of an
+/// exec-server without it gets `UNIMPLEMENTED`, and keeps its sessions warm without a board.
 #[derive(Debug, Clone)]
 pub struct WarmService {
     board: Arc<Mutex<Board>>,

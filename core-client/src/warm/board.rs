@@ -36,8 +36,12 @@ pub enum WarmBoardError {
     /// The session ended during the call.
     #[error("{0}")]
     Session(SessionError),
-    /// The exec-server has no board.
-    #[error("this exec-server has no board of warm sessions because its version is too old; update it")]
+    /// The exec-server has no board: its version is older than the board, or the program that it is part of does not
+    /// mount `baton_exec_server::WarmService`.
+    #[error(
+        "this exec-server has no board of warm sessions: its version is too old, or its program does not mount \
+         WarmService; update it, or mount the service"
+    )]
     NoBoard,
     /// Another client with the same key publishes this conversation since.
     #[error("{0}")]
