@@ -213,7 +213,7 @@ pub enum Unavailable {
     NoReady,
     /// Session init was reported before the ready marker.
     OutOfOrder,
-    /// Output follows session init, which nobody reported.
+    /// Nobody reported session init, which the stage starts at. Whether output follows does not matter.
     NoSessionInit,
     /// No output follows session init.
     NoOutput,
