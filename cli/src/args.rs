@@ -22,6 +22,9 @@ mod waterfall;
 
 use std::ffi::OsString;
 
+use baton_trace::text::printable;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::exec::ExecArgs;
@@ -62,6 +65,7 @@ impl Args {
             };
         }
         Self::try_parse().unwrap_or_else(|error| {
+            let error = explained(error);
             // A failure to print cannot be reported either.
             let _ = error.print();
             if error.use_stderr() && lacks_dashes(std::env::args_os()) {
@@ -127,7 +131,7 @@ pub(crate) enum Command {
     Thread(ThreadCommand),
     /// Wait until everything recorded so far is on the exec-server's disk
     Flush(FlushArgs),
-    /// Keep a session warm, and show a countdown of every session that is kept warm
+    /// Keep a session warm and show its countdown; with --watch also those of other sessions of this client key
     Warm(WarmArgs),
     /// Create a key file, or read one, and print its public line
     Keygen(KeygenArgs),
@@ -141,6 +145,36 @@ pub(crate) enum Command {
     Trace(TraceCommand),
 }
 
+/// clap's error without control characters from the command line, which would steer the terminal, and with a tip that
+/// helps: clap suggests `--` before a value that begins with `-`, and what follows `--` is the command to run.
+fn explained(mut error: clap::Error) -> clap::Error {
+    let texts: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, ContextValue::String(printable(text).into_owned()))),
+            ContextValue::Strings(texts) => {
+                let texts = texts.iter().map(|text| printable(text).into_owned());
+                Some((kind, ContextValue::Strings(texts.collect())))
+            }
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in texts {
+        error.insert(kind, value);
+    }
+    if error.kind() == ErrorKind::UnknownArgument && error.remove(ContextKind::Suggested).is_some() {
+        let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+        if argument.is_some_and(|argument| !argument.starts_with("--")) {
+            let tip = StyledStr::from(DASH_TIP);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
+    }
+    error
+}
+
+/// A tip for an argument that begins with `-` and is no option.
+const DASH_TIP: &str = "a value that begins with `-` follows `=`, as in `--step=-1`";
+
 /// A tip for an `exec` without `--`.
 const DASHES_TIP: &str = "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
 
@@ -151,6 +185,9 @@ fn lacks_dashes(mut line: impl Iterator<Item = OsString>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -248,6 +285,59 @@ mod tests {
         assert!(run(&["--", "-l"]).is_ok());
         let error = run(&["--env", "A=b", "ls"]).err().unwrap();
         assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument);
+    }
+
+    /// What the user reads of a refused command line.
+    fn refusal(line: &[&OsStr]) -> String {
+        let line = [OsStr::new("baton")].into_iter().chain(line.iter().copied());
+        let Err(error) = Args::try_parse_from(line) else {
+            panic!("accepted")
+        };
+        explained(error).render().to_string()
+    }
+
+    #[test]
+    fn control_characters_of_the_command_line_do_not_reach_the_terminal() {
+        for line in [
+            &["history", "--turn", "\x1b[31mred"][..],
+            &["history", "--family\x1b]0;title\x07"],
+            &["exec", "--family", "\u{9b}2Jjsonl", "x", "--", "ls"],
+            &["no\x1bsuch"],
+            &["history", "--outcome", "\u{202e}exited"],
+        ] {
+            let line: Vec<_> = line.iter().map(OsStr::new).collect();
+            let text = refusal(&line);
+            let text = text.trim_end();
+            assert!(
+                text.lines().all(|line| printable(line) == line),
+                "{text:?} of {line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_begins_with_a_dash_is_explained() {
+        for option in ["--turn", "--step"] {
+            let text = refusal(&["history", option, "-1"].map(OsStr::new));
+            assert!(text.contains(DASH_TIP) && !text.contains("'-- -1'"), "{text}");
+        }
+        let text = refusal(&["history", "--turn=-1"].map(OsStr::new));
+        assert!(text.contains("without a sign"), "{text}");
+        let text = refusal(&["history", "--tur", "1"].map(OsStr::new));
+        assert!(text.contains("similar argument exists: '--turn'"), "{text}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_an_error_that_names_its_option() {
+        let bad = OsStr::from_bytes(b"\xff");
+        for option in ["--family", "--trace", "--step", "--turn"] {
+            let mut option_and_value = OsStr::new(option).to_owned();
+            option_and_value.push("=");
+            option_and_value.push(bad);
+            let line = ["exec", "x"].map(OsStr::new);
+            let text = refusal(&[line[0], line[1], &option_and_value]);
+            assert!(text.contains(option) && text.contains("not UTF-8"), "{text}");
+        }
     }
 
     #[test]

@@ -10,11 +10,13 @@ use crate::terminal::is_colored;
 const GAP: usize = 2;
 
 /// A column: its head, its alignment, and whether it may be omitted on a narrow terminal. A `spare` of 0 is never
-/// omitted; the highest number is omitted first.
+/// omitted; the highest number is omitted first. A cell wider than `most` is cut on a terminal; elsewhere it is whole,
+/// and the other rows are not widened for it.
 pub(crate) struct Column {
     pub(crate) head: &'static str,
     pub(crate) right: bool,
     pub(crate) spare: u8,
+    pub(crate) most: usize,
 }
 
 impl Column {
@@ -23,6 +25,7 @@ impl Column {
             head,
             right: false,
             spare: 0,
+            most: usize::MAX,
         }
     }
 
@@ -35,6 +38,10 @@ impl Column {
 
     pub(crate) const fn spare(self, spare: u8) -> Self {
         Self { spare, ..self }
+    }
+
+    pub(crate) const fn most(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 }
 
@@ -72,7 +79,8 @@ const LAST_LEAST: usize = 24;
 pub(crate) fn draw(columns: &[Column], rows: &[Row], terminal: Terminal) -> String {
     let width_of = |index: usize| {
         let cells = rows.iter().map(|row| row.cells[index].width());
-        cells.max().unwrap_or(0).max(columns[index].head.width())
+        let widest = cells.max().unwrap_or(0).max(columns[index].head.width());
+        widest.min(columns[index].most)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width_of).collect();
     let last = columns.len() - 1;
@@ -103,7 +111,11 @@ pub(crate) fn draw(columns: &[Column], rows: &[Row], terminal: Terminal) -> Stri
                 line.push_str(&cut(&cell, room));
                 continue;
             }
-            let pad = " ".repeat(widths[*index] - cell.width());
+            let cell = match terminal.width {
+                Some(_) => cut(&cell, columns[*index].most),
+                None => cell,
+            };
+            let pad = " ".repeat(widths[*index].saturating_sub(cell.width()));
             let (before, after) = if columns[*index].right {
                 (pad, String::new())
             } else {
@@ -171,6 +183,20 @@ mod tests {
             "x".repeat(100)
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_cell_wider_than_its_column_is_cut_on_a_terminal_and_widens_no_other_row() {
+        let row = |cells: [&str; 2]| Row {
+            cells: cells.map(str::to_owned).to_vec(),
+            is_bad: false,
+        };
+        let columns = [Column::left("STEP").most(6), Column::left("LAST")];
+        let long = "s".repeat(128);
+        let rows = [row(["plan", "a"]), row([&long, "b"])];
+        let at = |width| draw(&columns, &rows, Terminal { width, color: false });
+        assert_eq!(at(Some(80)), "STEP    LAST\nplan    a\nsssss…  b\n");
+        assert_eq!(at(None), format!("STEP    LAST\nplan    a\n{long}  b\n"));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use baton_core_client::Family;
 
 use super::values::{
-    environment_variable, family, flush_timeout, key_value, label, step, thread, timeout, title, turn, utf8,
+    environment_variable, family, flush_timeout, key_value, label, one_of, step, thread, timeout, title,
+    turn, utf8,
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
@@ -28,7 +29,7 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
     /// Draw where the time went, on standard error; with --trace=brief only the stages above 5 %, in at most ten rows
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
+    #[arg(long, value_name = "HOW", value_parser = one_of::<WaterfallDetail>(), num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub(crate) trace: Option<WaterfallDetail>,
     /// Accepted so that `exec` can refuse it with its own error.
     #[arg(long, short, hide = true, action = clap::ArgAction::Count)]

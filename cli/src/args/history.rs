@@ -7,10 +7,13 @@ use super::{ListArgs, RemoteArgs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Columns that do not fit the terminal are omitted; --json has all. Without a terminal nothing is omitted.
+On a terminal, columns that do not fit are omitted and long names are cut; --json has all. Without a terminal nothing
+is omitted or cut.
 
-Example:
-  baton history --failed --since 1d")]
+Examples:
+  baton history --failed --since 1d
+  baton history --thread release-42 --turn 3
+  baton history --thread release-42 --turn 3 --step build --json")]
 pub(crate) struct HistoryArgs {
     /// Only commands of this thread
     #[arg(long, value_name = "T", value_parser = utf8(thread))]

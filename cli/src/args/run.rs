@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{flush_timeout, label, timeout, utf8};
+use super::values::{flush_timeout, label, one_of, timeout, utf8};
 use super::{EXIT_CODES, WaterfallDetail};
 
 #[derive(clap::Args)]
@@ -14,7 +14,7 @@ pub(crate) struct RunArgs {
     #[arg(long, short, conflicts_with = "trace")]
     pub(crate) quiet: bool,
     /// Draw the whole waterfall, or with --trace=brief at most ten rows of it [default: full]
-    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
+    #[arg(long, value_name = "HOW", value_parser = one_of::<WaterfallDetail>(), num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub(crate) trace: Option<WaterfallDetail>,
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it is renamed to FILE.1 and a new file is created
     #[arg(long, value_name = "FILE")]

@@ -10,9 +10,12 @@ use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX
 use baton_proto::metadata::Outcome;
 use baton_trace::command;
 use baton_trace::family::{FAMILIES, Family};
-use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{
+    EnumValueParser, OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser,
+};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthChar as _;
 
 use crate::{record, ticket_file};
 
@@ -27,6 +30,36 @@ where
         Some(text) => parse(text),
         None => Err("it is not UTF-8 text".into()),
     })
+}
+
+/// The error of a value that is not UTF-8, from a parser that also tells clap the possible values.
+#[derive(Clone)]
+struct NamedUtf8<P>(P);
+
+impl<P: TypedValueParser> TypedValueParser for NamedUtf8<P> {
+    type Value = P::Value;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<P::Value, clap::Error> {
+        utf8(any_text).parse_ref(command, argument, value)?;
+        self.0.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
+}
+
+/// A value of a closed list that must be UTF-8.
+pub(super) fn one_of<T>() -> impl TypedValueParser<Value = T>
+where
+    T: clap::ValueEnum + Clone + Send + Sync + 'static,
+{
+    NamedUtf8(EnumValueParser::new())
 }
 
 /// A number from 1 to `max`.
@@ -75,6 +108,11 @@ pub(super) fn step(id: &str) -> Result<String, String> {
     caller_id(id, "step", STEP_ID_MAX)
 }
 
+/// Whether a character leaves a mark on a terminal. U+2800 is a braille cell without dots.
+fn is_visible(c: char) -> bool {
+    !c.is_whitespace() && c != '\u{2800}' && c.width().is_some_and(|columns| columns > 0)
+}
+
 fn caller_id(id: &str, of: &str, max: usize) -> Result<String, String> {
     if id.is_empty() {
         return Err(format!("expected a {of}'s name, not an empty one"));
@@ -82,14 +120,20 @@ fn caller_id(id: &str, of: &str, max: usize) -> Result<String, String> {
     if id.len() > max || id.chars().any(char::is_control) {
         return Err(format!("expected at most {max} bytes without control characters"));
     }
+    if !id.chars().any(is_visible) {
+        return Err(format!("expected a {of}'s name, not only blanks"));
+    }
     Ok(id.into())
 }
 
-/// The number of a turn.
-pub(super) fn turn(number: &str) -> Result<u64, String> {
-    match number.parse() {
-        Ok(number @ 1..=TURN_MAX) => Ok(number),
-        _ => Err(format!("expected a number from 1 to {TURN_MAX}")),
+/// The number of a turn, as it is shown: digits without a sign and without leading zeros. So a turn has one spelling, in
+/// scripts and logs too.
+pub(super) fn turn(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number @ 1..=TURN_MAX) if number.to_string() == text => Ok(number),
+        _ => Err(format!(
+            "expected a number from 1 to {TURN_MAX}, without a sign and leading zeros"
+        )),
     }
 }
 
@@ -114,7 +158,8 @@ pub(super) fn family() -> impl TypedValueParser<Value = Family> {
     let names = FAMILIES
         .iter()
         .map(|def| PossibleValue::new(def.name).help(format!("Ready: {}", def.ready.event)));
-    PossibleValuesParser::new(names).try_map(|name| Family::from_name(&name).ok_or("no family has this name"))
+    let known = PossibleValuesParser::new(names);
+    NamedUtf8(known.try_map(|name| Family::from_name(&name).ok_or("no family has this name")))
 }
 
 /// A thread's title, which may be empty.
@@ -224,6 +269,20 @@ mod tests {
         for good in ["plan", "ü", &"x".repeat(STEP_ID_MAX)] {
             assert_eq!(step(good).as_deref(), Ok(good));
         }
+        let blank = [
+            " ",
+            "   ",
+            "\u{a0}",
+            "\u{200b}",
+            "\u{200b} \u{2060}",
+            "\u{feff}",
+            "\u{3000}",
+            "\u{2800}",
+        ];
+        for bad in blank {
+            assert!(step(bad).is_err() && thread(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(step("\u{200b}a b").as_deref(), Ok("\u{200b}a b"));
         for bad in ["", "a\tb", "\u{9b}", &"x".repeat(STEP_ID_MAX + 1)] {
             assert!(step(bad).is_err(), "{bad:?}");
         }
@@ -234,6 +293,10 @@ mod tests {
             "-1",
             "1.0",
             "one",
+            "+3",
+            "0003",
+            " 3",
+            "３",
             "9223372036854775808",
             "99999999999999999999",
         ] {

@@ -13,6 +13,9 @@ use crate::{logging, record};
 /// Rows that are aligned together: more than a screen, and a bound on memory for a history of any length.
 pub(crate) const ALIGNED: usize = 1000;
 
+/// Columns of a thread's or step's id, which may have hundreds of bytes.
+const CALLER_ID_COLUMNS: usize = 24;
+
 pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
     logging::errors_only();
     let request = HistoryRequest {
@@ -76,10 +79,12 @@ pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal)
         Column::left("OUTCOME"),
         Column::left("SLOWEST").spare(2),
         Column::left("TRACE").spare(4),
-        Column::left("THREAD").spare(if is_one_thread { 9 } else { 1 }),
+        Column::left("THREAD")
+            .spare(if is_one_thread { 9 } else { 1 })
+            .most(CALLER_ID_COLUMNS),
     ];
     columns.extend(has_turns.then_some(Column::right("TURN").spare(5)));
-    columns.extend(has_steps.then_some(Column::left("STEP").spare(6)));
+    columns.extend(has_steps.then_some(Column::left("STEP").spare(6).most(CALLER_ID_COLUMNS)));
     columns.extend([Column::left("FAULT").spare(3), Column::left("COMMAND")]);
     let row = |one: &Record| {
         let mut cells = vec![
