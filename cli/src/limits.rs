@@ -98,6 +98,12 @@ pub(crate) const WARM_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
 /// How often `baton warm` draws its countdown again: its unit is a second.
 pub(crate) const WARM_REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same for intervals below [`WARM_SHORT_INTERVAL`], whose unit is a tenth of a second.
+pub(crate) const WARM_SHORT_REDRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Below this interval `baton warm` counts in tenths of a second: whole seconds would hardly change between two warms.
+pub(crate) const WARM_SHORT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Changes that wait to be printed, of at most some 24 KiB each. Beyond it the exec-server counts what is missed.
 pub(crate) const WARM_UPDATES_QUEUE: usize = 16;
 

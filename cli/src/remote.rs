@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
-    ChannelConfig, Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket,
+    ChannelConfig, Client, ConnectError, OnWaiting, PublicKey, Records, RecordsError, RunError, SessionError,
+    Ticket,
 };
 use baton_trace::recorder::Recorder;
 
@@ -22,8 +24,20 @@ pub(crate) struct RemoteClient {
 }
 
 impl RemoteClient {
-    /// Reads ticket and key. Does not connect.
+    /// Reads ticket and key. Does not connect. Prints a line when connecting takes long.
     pub(crate) fn new(args: RemoteArgs, recorder: Recorder) -> Result<Self, CliError> {
+        let on_waiting = |error: &ConnectError, left: Duration| {
+            stderr_line!("baton: {error}; trying for {} s more", left.as_secs());
+        };
+        Self::with_notice(args, recorder, Arc::new(on_waiting))
+    }
+
+    /// As [`new`](Self::new), with another notice when connecting takes long.
+    pub(crate) fn with_notice(
+        args: RemoteArgs,
+        recorder: Recorder,
+        on_waiting: OnWaiting,
+    ) -> Result<Self, CliError> {
         let ticket = ticket(args.ticket, args.ticket_file, |name| std::env::var_os(name))?;
         let roots = relay_connection::roots(args.relay_ca.as_deref())?;
         let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
@@ -34,9 +48,7 @@ impl RemoteClient {
         let mut config = ChannelConfig {
             relay_roots: roots,
             recorder,
-            on_waiting: Some(Arc::new(|error, left| {
-                stderr_line!("baton: {error}; trying for {} s more", left.as_secs());
-            })),
+            on_waiting: Some(on_waiting),
             ..ChannelConfig::default()
         };
         if let Some(patience) = args.connect_timeout {

@@ -20,7 +20,7 @@ Exit codes:
   2    invalid arguments
   255  the exec-server was not reached, or has no board to watch; a message on standard error states what to do
 
-Example:
+Examples:
   baton warm --conversation release-42 --interval 20s
   baton warm --watch --no-keep --json | jq .next_warm_at")]
 pub(crate) struct WarmArgs {

@@ -6,22 +6,24 @@
 mod view;
 
 use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
 
 use baton_core_client::warm::{
     BoardEvent, WarmBoard, WarmBoardError, WarmChange, WarmInterval, WarmState, WarmWatch, Warmer,
 };
-use baton_core_client::{Client, SessionError};
+use baton_core_client::{Client, ConnectError, SessionError};
 use baton_trace::recorder::Recorder;
 use baton_trace::text::counted;
 use baton_trace::w3c::random_bits;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep};
+use tokio::time::{Interval, interval, sleep};
 
 use self::view::View;
 use crate::args::WarmArgs;
 use crate::error::CliError;
-use crate::limits::{WARM_INTERVAL_DEFAULT, WARM_REDRAW_INTERVAL, WARM_UPDATES_QUEUE, WATCH_RETRY_INTERVAL};
+use crate::limits::{WARM_INTERVAL_DEFAULT, WARM_UPDATES_QUEUE, WATCH_RETRY_INTERVAL};
 use crate::remote::RemoteClient;
 use crate::runtime::runtime;
 use crate::{logging, signals};
@@ -37,12 +39,28 @@ pub(crate) fn main(args: WarmArgs) -> Result<i32, CliError> {
         remote,
     } = args;
     let runtime = runtime()?;
-    let remote = RemoteClient::new(remote, Recorder::off())?;
+    let (updates, updated) = mpsc::channel(WARM_UPDATES_QUEUE);
+    let waiting = updates.clone();
+    let on_waiting = move |error: &ConnectError, left: Duration| {
+        // A full queue has news that is shown instead.
+        let _ = waiting.try_send(Update::Waiting(error.to_string(), left));
+    };
+    let remote = RemoteClient::with_notice(remote, Recorder::off(), Arc::new(on_waiting))?;
     let client = remote.client.clone();
     let result = runtime.block_on(async {
         let mut tasks = JoinSet::new();
+        let mut shown = Shown {
+            view: View::of_stdout(json),
+            own: None,
+            ticks: None,
+            updated,
+        };
+        let kept = match no_keep {
+            true => None,
+            false => Some(interval),
+        };
         let result = tokio::select! {
-            result = run(&mut tasks, client, conversation, interval, watch, !no_keep, View::of_stdout(json)) => result,
+            result = run(&mut tasks, client, conversation, kept, watch, updates, &mut shown) => result,
             // The normal end: it runs until it is interrupted.
             _ = signals::stop() => Ok(()),
         };
@@ -62,24 +80,31 @@ enum Update {
     Board(BoardEvent),
     /// The watch has ended. Nothing is known about other conversations any more.
     Lost,
+    /// A session takes long to establish: why, and how much longer it is tried.
+    Waiting(String, Duration),
+    /// A line for the user.
+    Notice(String),
     /// The command cannot go on.
     Failed(WarmBoardError),
 }
 
+/// Keeps a session warm if `kept`, with this interval if it is given.
 async fn run(
     tasks: &mut JoinSet<()>,
     client: Client,
     conversation: Option<String>,
-    interval: Option<WarmInterval>,
+    kept: Option<Option<WarmInterval>>,
     watches: bool,
-    keeps: bool,
-    mut view: View,
+    updates: mpsc::Sender<Update>,
+    shown: &mut Shown,
 ) -> Result<(), CliError> {
-    let (updates, mut updated) = mpsc::channel(WARM_UPDATES_QUEUE);
-    let mut kept = None;
-    if keeps {
+    let mut warmer = None;
+    if let Some(interval) = kept {
         // A client that is not allowed, or an exec-server that is not there, is an error and not a failed warm.
-        client.ping().await?;
+        tokio::select! {
+            pinged = client.ping() => drop(pinged?),
+            result = shown.follow() => return result,
+        }
         let name = conversation
             .clone()
             .unwrap_or_else(|| format!("warm-{:08x}", random_bits() as u32));
@@ -87,81 +112,116 @@ async fn run(
             Some(interval) => interval,
             None => WARM_INTERVAL_DEFAULT.try_into().map_err(std::io::Error::other)?,
         };
-        let warmer = Warmer::start(client.clone(), interval);
-        tasks.spawn(publish(client.warm_board(), name.clone(), warmer.watch()));
-        tasks.spawn(follow_own(warmer.watch(), updates.clone()));
-        kept = Some((name, warmer));
+        let started = Warmer::start(client.clone(), interval);
+        tasks.spawn(publish(
+            client.warm_board(),
+            name.clone(),
+            started.watch(),
+            updates.clone(),
+        ));
+        tasks.spawn(follow_own(started.watch(), updates.clone()));
+        shown.own = Some(name);
+        warmer = Some(started);
     }
     if watches {
-        let wanted = conversation.filter(|_| !keeps);
-        let warms = kept.as_ref().map(|(_, warmer)| warmer.watch());
-        tasks.spawn(follow_board(client.warm_board(), wanted, warms, updates));
+        let wanted = conversation.filter(|_| warmer.is_none());
+        let warms = warmer.as_ref().map(Warmer::watch);
+        tasks.spawn(follow_board(client.warm_board(), wanted, warms, updates.clone()));
     }
-    let own = kept.as_ref().map(|(name, _)| &**name);
-    let mut ticks = interval_of(&view);
-    loop {
-        let update = tokio::select! {
-            update = updated.recv() => update,
-            () = tick(&mut ticks) => {
-                view.redraw().await?;
-                continue;
+    shown.follow().await
+}
+
+/// The view, and what changes it.
+struct Shown {
+    view: View,
+    /// The conversation that this command keeps warm.
+    own: Option<String>,
+    /// The clock of a countdown. Only a terminal has one.
+    ticks: Option<Interval>,
+    updated: mpsc::Receiver<Update>,
+}
+
+impl Shown {
+    /// Shows changes, and the time that passes. Returns only an error. Cancellation safe, except that a change that is
+    /// being drawn may be lost.
+    async fn follow(&mut self) -> Result<(), CliError> {
+        loop {
+            let pace = self.view.redraw_interval();
+            if self.ticks.as_ref().map(Interval::period) != pace {
+                self.ticks = pace.map(interval);
             }
-        };
+            let update = tokio::select! {
+                update = self.updated.recv() => update,
+                () = tick(&mut self.ticks) => {
+                    self.view.redraw().await?;
+                    continue;
+                }
+            };
+            match update {
+                Some(update) => self.show(update).await?,
+                // Every source has ended, which they do not.
+                None => pending().await,
+            }
+        }
+    }
+
+    async fn show(&mut self, update: Update) -> Result<(), CliError> {
+        let own = self.own.as_deref();
         match update {
-            Some(Update::Own(state)) => {
+            Update::Own(state) => {
                 let name = own.unwrap_or_default().to_owned();
-                view.show(name, state).await?;
+                self.view.show(name, state).await
             }
-            Some(Update::Board(BoardEvent::State { conversation, state })) => {
-                if own != Some(&*conversation) {
-                    view.show(conversation, state).await?;
-                }
+            Update::Board(BoardEvent::State { conversation, .. } | BoardEvent::Removed { conversation })
+                if own == Some(&*conversation) =>
+            {
+                Ok(())
             }
-            Some(Update::Board(BoardEvent::Removed { conversation })) => {
-                if own != Some(&*conversation) {
-                    view.remove(&conversation).await?;
-                }
+            Update::Board(BoardEvent::State { conversation, state }) => {
+                self.view.show(conversation, state).await
             }
-            Some(Update::Board(_)) => view.redraw().await?,
-            Some(Update::Lost) => view.retain(own).await?,
-            Some(Update::Failed(error)) => return Err(error.into()),
-            // Every source has ended, which they do not.
-            None => pending().await,
+            Update::Board(BoardEvent::Removed { conversation }) => self.view.remove(&conversation).await,
+            Update::Board(_) => self.view.complete().await,
+            Update::Lost => self.view.retain(own).await,
+            Update::Waiting(error, left) => self.view.waiting(&error, left).await,
+            Update::Notice(text) => self.view.notice(&text).await,
+            Update::Failed(error) => Err(error.into()),
         }
     }
 }
 
-/// The clock of a countdown. Only a terminal has one.
-fn interval_of(view: &View) -> Option<tokio::time::Interval> {
-    view.is_drawn().then(|| interval(WARM_REDRAW_INTERVAL))
-}
-
-async fn tick(ticks: &mut Option<tokio::time::Interval>) {
+async fn tick(ticks: &mut Option<Interval>) {
     match ticks {
         Some(ticks) => drop(ticks.tick().await),
         None => pending().await,
     }
 }
 
+/// Sends an update. Once nobody receives, this command ends.
+async fn send(updates: &mpsc::Sender<Update>, update: Update) {
+    let _ = updates.send(update).await;
+}
+
 async fn follow_own(mut states: WarmWatch, updates: mpsc::Sender<Update>) {
     while let Some(WarmChange { state, missed }) = states.next().await {
-        warn_of_missed(missed);
+        warn_of_missed(missed, &updates).await;
         if updates.send(Update::Own(state)).await.is_err() {
             return;
         }
     }
 }
 
-fn warn_of_missed(missed: u64) {
+async fn warn_of_missed(missed: u64, updates: &mpsc::Sender<Update>) {
     if missed > 0 {
         let changes = counted(missed, "change is", "changes are");
-        stderr_line!("baton: {changes} not shown, because they came faster than they were printed");
+        let text = format!("{changes} not shown, because they came faster than they were printed");
+        send(updates, Update::Notice(text)).await;
     }
 }
 
 /// Publishes the states. After a loss of the session it waits for the next successful warm, so that warming and not
 /// publishing establishes the session again, and the hit percentage says so.
-async fn publish(board: WarmBoard, conversation: String, states: WarmWatch) {
+async fn publish(board: WarmBoard, conversation: String, states: WarmWatch, updates: mpsc::Sender<Update>) {
     let mut last_error = String::new();
     loop {
         let mut warms = states.clone();
@@ -171,20 +231,20 @@ async fn publish(board: WarmBoard, conversation: String, states: WarmWatch) {
         };
         match &error {
             WarmBoardError::NoBoard => {
-                stderr_line!(
-                    "baton: {error}; the state is shown here, and no other `baton warm --watch` sees it"
-                );
-                return;
+                let text =
+                    format!("{error}; the state is shown here, and no other `baton warm --watch` sees it");
+                return send(&updates, Update::Notice(text)).await;
             }
             WarmBoardError::Replaced(_) => {
-                stderr_line!("baton: {error}; this one is no longer on the board");
-                return;
+                let text = format!("{error}; this one is no longer on the board");
+                return send(&updates, Update::Notice(text)).await;
             }
             WarmBoardError::Session(_) | WarmBoardError::Connect(_) | WarmBoardError::Unavailable(_) => {}
             _ => {
                 let text = error.to_string();
                 if text != last_error {
-                    stderr_line!("baton: the state is not on the board: {text}");
+                    let notice = format!("the state is not on the board: {text}");
+                    send(&updates, Update::Notice(notice)).await;
                     last_error = text;
                 }
             }
@@ -255,7 +315,7 @@ async fn follow_board_once(
             Ok(event) => event,
             Err(error) => return error,
         };
-        warn_of_missed(watched.missed() - missed);
+        warn_of_missed(watched.missed() - missed, updates).await;
         missed = watched.missed();
         if updates.send(Update::Board(event)).await.is_err() {
             return WarmBoardError::Protocol("an event after the end of this command");

@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use baton_core_client::warm::{WarmResult, WarmState, WarmTrigger};
 use baton_trace::record::unix_now_ns;
 use baton_trace::report::units::duration;
 use baton_trace::text::printable;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::error::CliError;
+use crate::limits::{WARM_REDRAW_INTERVAL, WARM_SHORT_INTERVAL, WARM_SHORT_REDRAW_INTERVAL};
 use crate::record;
 use crate::stdio::{now, page_beside};
 use crate::table::cut;
@@ -25,8 +28,26 @@ const ROWS: usize = 24;
 pub(super) struct View {
     format: Format,
     states: BTreeMap<String, WarmState>,
+    /// Whether the states are those of a session, and not only the last that were known.
+    is_connected: bool,
+    waiting: Option<Waiting>,
     /// Lines on the terminal that the next drawing replaces.
     drawn: usize,
+}
+
+/// A session takes long to establish.
+struct Waiting {
+    error: String,
+    until: Instant,
+}
+
+impl Waiting {
+    /// The notice, until the time is over. The countdown is first, because a long error is cut.
+    fn line(&self, now: Instant) -> Option<String> {
+        let left = self.until.checked_duration_since(now)?;
+        let left = left.as_millis().div_ceil(1_000);
+        Some(format!("trying for {left} s more: {}", self.error))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,17 +71,58 @@ impl View {
         Self {
             format,
             states: BTreeMap::new(),
+            is_connected: false,
+            waiting: None,
             drawn: 0,
         }
     }
 
-    /// Whether it has a countdown, which must be redrawn as time passes.
-    pub(super) fn is_drawn(&self) -> bool {
-        self.format == Format::Drawn
+    /// How often to redraw it as time passes, if it has a countdown.
+    pub(super) fn redraw_interval(&self) -> Option<Duration> {
+        let has_short = self.states.values().any(is_short);
+        (self.format == Format::Drawn).then_some(match has_short {
+            true => WARM_SHORT_REDRAW_INTERVAL,
+            false => WARM_REDRAW_INTERVAL,
+        })
+    }
+
+    /// Shows why there is no session yet, until there is news or the time is over.
+    pub(super) async fn waiting(&mut self, error: &str, left: Duration) -> Result<(), CliError> {
+        let error = printable(error).into_owned();
+        if self.format != Format::Drawn {
+            stderr_line!("baton: {error}; trying for {} s more", left.as_secs());
+            return Ok(());
+        }
+        let until = Instant::now() + left;
+        self.waiting = Some(Waiting { error, until });
+        self.redraw().await
+    }
+
+    /// Prints a line on standard error, above the drawing if there is one.
+    pub(super) async fn notice(&mut self, text: &str) -> Result<(), CliError> {
+        if self.drawn > 0 {
+            let erased = format!("\x1b[{}A\x1b[J", self.drawn);
+            self.drawn = 0;
+            page_beside(erased).await?;
+        }
+        stderr_line!("baton: {text}");
+        self.redraw().await
+    }
+
+    /// Every conversation that was on the board when the watch began has been shown.
+    pub(super) async fn complete(&mut self) -> Result<(), CliError> {
+        self.connected();
+        self.redraw().await
+    }
+
+    fn connected(&mut self) {
+        self.is_connected = true;
+        self.waiting = None;
     }
 
     /// Shows a state, unless it is shown already.
     pub(super) async fn show(&mut self, conversation: String, state: WarmState) -> Result<(), CliError> {
+        self.connected();
         if self.states.get(&conversation) == Some(&state) {
             return Ok(());
         }
@@ -75,6 +137,7 @@ impl View {
 
     /// Shows that a conversation has ended.
     pub(super) async fn remove(&mut self, conversation: &str) -> Result<(), CliError> {
+        self.connected();
         if self.states.remove(conversation).is_none() {
             return Ok(());
         }
@@ -97,6 +160,7 @@ impl View {
         for other in others {
             self.remove(&other).await?;
         }
+        self.is_connected = false;
         self.redraw().await
     }
 
@@ -115,7 +179,20 @@ impl View {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
         let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
         let (columns, rows) = size.map_or((COLUMNS, ROWS), |size| (size.ws_col.into(), size.ws_row.into()));
-        let lines = lines(&self.states, columns, rows, now_ms());
+        let waiting = self
+            .waiting
+            .as_ref()
+            .and_then(|waiting| waiting.line(Instant::now()));
+        let lines = match (self.states.is_empty(), waiting) {
+            (true, Some(waiting)) => vec![cut(&waiting, columns)],
+            (true, None) if !self.is_connected => vec![cut("connecting", columns)],
+            (_, waiting) => {
+                let rows = rows - usize::from(waiting.is_some() && rows > 2);
+                let mut lines = lines(&self.states, columns, rows, now_ms());
+                lines.extend(waiting.map(|waiting| cut(&waiting, columns)));
+                lines
+            }
+        };
         let mut text = match self.drawn {
             0 => String::new(),
             drawn => format!("\x1b[{drawn}A"),
@@ -166,7 +243,7 @@ fn describe(state: &WarmState, now_ms: u64) -> String {
     let next = match state.next_warm_at {
         _ if state.active => "a call is running".to_owned(),
         _ if !state.enabled => "off".to_owned(),
-        Some(at) if at > now_ms => format!("next warm in {}", seconds((at - now_ms).next_multiple_of(1_000))),
+        Some(at) if at > now_ms => format!("next warm in {}", countdown(at - now_ms, is_short(state))),
         _ => "warming".to_owned(),
     };
     let last = match (state.history.last(), &state.last_result) {
@@ -186,6 +263,20 @@ fn describe(state: &WarmState, now_ms: u64) -> String {
         _ => "not warmed yet".to_owned(),
     };
     format!("{next}; {last}; every {}", seconds(state.interval.as_millis()))
+}
+
+/// Whether whole seconds are too coarse for its countdown.
+fn is_short(state: &WarmState) -> bool {
+    state.interval.as_duration() < WARM_SHORT_INTERVAL
+}
+
+/// The time until the next warm, rounded up to a second, or to a tenth of one.
+fn countdown(ms: u64, is_short: bool) -> String {
+    let tenths = ms.div_ceil(100);
+    match is_short {
+        true => format!("{}.{} s", tenths / 10, tenths % 10),
+        false => seconds(ms.next_multiple_of(1_000)),
+    }
 }
 
 /// Milliseconds for a person: rounded up to seconds, or to a larger unit.
@@ -250,8 +341,6 @@ fn json_of_removed(conversation: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use baton_core_client::warm::{HitPercent, WarmRecord};
     use unicode_width::UnicodeWidthStr as _;
 
@@ -307,6 +396,50 @@ mod tests {
             ..state()
         };
         assert!(describe(&off, 0).starts_with("off; "));
+    }
+
+    #[test]
+    fn a_short_interval_is_counted_in_tenths_of_a_second() {
+        let state = WarmState {
+            interval: Duration::from_millis(500).try_into().unwrap(),
+            next_warm_at: Some(1_000),
+            ..state()
+        };
+        for (now_ms, left) in [(500, "0.5 s"), (501, "0.5 s"), (899, "0.2 s"), (999, "0.1 s")] {
+            let expected = format!("next warm in {left}; not warmed yet; every 500 ms");
+            assert_eq!(describe(&state, now_ms), expected);
+        }
+        let mut view = View {
+            format: Format::Drawn,
+            ..View::of_stdout(true)
+        };
+        assert_eq!(view.redraw_interval(), Some(WARM_REDRAW_INTERVAL));
+        view.states.insert("a".into(), state);
+        assert_eq!(view.redraw_interval(), Some(WARM_SHORT_REDRAW_INTERVAL));
+    }
+
+    #[test]
+    fn a_notice_counts_down_and_goes_when_its_time_is_over() {
+        let begun = Instant::now();
+        let waiting = Waiting {
+            error: "cannot reach the relay".into(),
+            until: begun + Duration::from_secs(29),
+        };
+        let at = |ms| waiting.line(begun + Duration::from_millis(ms));
+        let expected = |left| Some(format!("trying for {left} s more: cannot reach the relay"));
+        assert_eq!([at(0), at(100), at(28_500)], [29, 29, 1].map(expected));
+        assert_eq!(at(29_001), None);
+    }
+
+    #[tokio::test]
+    async fn news_ends_a_notice() {
+        let mut view = View::of_stdout(true);
+        view.waiting = Some(Waiting {
+            error: "cannot reach the relay".into(),
+            until: Instant::now() + Duration::from_secs(29),
+        });
+        view.complete().await.unwrap();
+        assert!(view.waiting.is_none() && view.is_connected);
     }
 
     #[test]
