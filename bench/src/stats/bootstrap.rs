@@ -74,11 +74,26 @@ impl Bootstrap {
     /// The statistic of `over` divided by that of `under`. Rounds of the same number are paired. A round that only one
     /// side has is ignored.
     pub fn ratio(&self, over: &Rounds, under: &Rounds, statistic: Statistic) -> Estimate {
-        let (mut above, mut below) = (Vec::new(), Vec::new());
-        self.estimate(over.len().min(under.len()), |rounds| {
-            over.pool(rounds.iter().copied(), &mut above);
-            under.pool(rounds.iter().copied(), &mut below);
-            statistic.of(&mut above) / statistic.of(&mut below)
+        self.paired(over, under, statistic, |over, under| over / under)
+    }
+
+    /// The statistic of `of` less that of `less`. Rounds are paired as in [`ratio`](Self::ratio).
+    pub fn difference(&self, of: &Rounds, less: &Rounds, statistic: Statistic) -> Estimate {
+        self.paired(of, less, statistic, |of, less| of - less)
+    }
+
+    fn paired(
+        &self,
+        first: &Rounds,
+        second: &Rounds,
+        statistic: Statistic,
+        join: impl Fn(f64, f64) -> f64,
+    ) -> Estimate {
+        let (mut of_first, mut of_second) = (Vec::new(), Vec::new());
+        self.estimate(first.len().min(second.len()), |rounds| {
+            first.pool(rounds.iter().copied(), &mut of_first);
+            second.pool(rounds.iter().copied(), &mut of_second);
+            join(statistic.of(&mut of_first), statistic.of(&mut of_second))
         })
     }
 
@@ -186,6 +201,14 @@ mod tests {
             let of = rounds(samples);
             let estimate = Bootstrap::new(seed, 50).ratio(&of, &of, Statistic::P99);
             prop_assert_eq!(estimate, Estimate::exact(1.0));
+        }
+
+        #[test]
+        fn a_constant_that_is_added_to_each_sample_is_the_difference(seed: u64, samples in samples()) {
+            let raised = samples.iter().map(|round| round.iter().map(|sample| sample + 4.0).collect());
+            let (of, less) = (rounds(raised.collect()), rounds(samples));
+            let difference = Bootstrap::new(seed, 50).difference(&of, &less, Statistic::P50);
+            prop_assert!((difference.value - 4.0).abs() < 1e-9 && difference.half_width() < 1e-9);
         }
     }
 }
