@@ -39,7 +39,7 @@ pub struct Row {
     what: String,
     unit: Unit,
     estimate: Result<Estimate, String>,
-    /// The ratio of A against A.
+    /// A against A: a ratio or a difference, as the estimate is.
     noise: Option<Estimate>,
     bar: Option<Bar>,
     samples: usize,
@@ -91,7 +91,7 @@ impl Row {
         }
     }
 
-    /// Sets the ratio of A against A.
+    /// Sets A against A: a ratio or a difference, as the estimate is.
     pub fn noise(self, noise: Estimate) -> Self {
         Self {
             noise: Some(noise),
