@@ -110,12 +110,8 @@ impl Ssh {
     pub fn master(&self, name: &str, route: Route) -> Result<Master, SshError> {
         let socket = self.dir.path().join(name);
         let config = self.dir.path().join(CONFIG);
-        let mut command = Command::new("ssh");
-        command
-            .arg("-F")
-            .arg(&config)
-            .args(["-M", "-N", "-S"])
-            .arg(&socket);
+        let mut command = self.client();
+        command.args(["-M", "-N", "-S"]).arg(&socket);
         if route == Route::Jump {
             command.args(["-J", "jump"]);
         }
@@ -127,6 +123,34 @@ impl Ssh {
             config,
             socket,
         })
+    }
+
+    /// A new `ssh` process that opens a connection of its own and runs `command`. The remote user's shell interprets it.
+    pub fn command(&self, command: &str) -> Command {
+        let mut ssh = self.client();
+        ssh.args(["-S", "none", "target", command]);
+        ssh
+    }
+
+    /// The key exchange that client and server agree on. No setting names one, so it is OpenSSH's default.
+    ///
+    /// # Errors
+    /// `ssh` could not be started, or did not print it.
+    pub fn key_exchange(&self) -> io::Result<String> {
+        let mut ssh = self.client();
+        let output = ssh.args(["-v", "-S", "none", "target", "true"]).output()?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        let name = log
+            .lines()
+            .find_map(|line| line.strip_prefix("debug1: kex: algorithm: "));
+        let absent = || io::Error::other(format!("ssh printed no key exchange: {log}"));
+        Ok(name.ok_or_else(absent)?.trim().to_owned())
+    }
+
+    fn client(&self) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(self.dir.path().join(CONFIG));
+        ssh
     }
 
     /// The server's port on loopback.
@@ -288,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_server_runs_commands_over_warm_connections_of_both_routes() {
+    fn a_private_server_runs_commands_over_warm_connections_of_both_routes_and_over_a_new_one() {
         let ssh = match Ssh::start() {
             Ok(ssh) => ssh,
             Err(error @ SshError::Missing(_)) => return eprintln!("skipped: {error}"),
@@ -304,5 +328,12 @@ mod tests {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
+        let output = ssh.command("echo $((SHLVL + 39)); exit 3").output().unwrap();
+        assert_eq!(
+            (output.status.code(), &output.stdout[..]),
+            (Some(3), &b"42\n"[..])
+        );
+        let key_exchange = ssh.key_exchange().unwrap();
+        assert!(key_exchange.contains("25519"), "{key_exchange}");
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct Plan {
     pub(crate) cold_rounds: usize,
     /// Processes that a visit starts.
     pub(crate) cold_executions: usize,
+    /// Rounds of new processes with a new ssh connection each, which is slower.
+    pub(crate) connection_rounds: usize,
+    /// Processes that such a visit starts.
+    pub(crate) connection_executions: usize,
     /// Bytes of a stream through the slow link.
     pub(crate) link_bytes: u64,
     /// Rounds of such streams, and of executions beside them.
@@ -58,6 +62,8 @@ impl Plan {
         executions: 50,
         cold_rounds: 30,
         cold_executions: 15,
+        connection_rounds: 20,
+        connection_executions: 5,
         link_bytes: 100_000_000,
         link_rounds: 3,
         link_executions: 15,
@@ -76,6 +82,7 @@ impl Plan {
         rounds: 10,
         cold_rounds: 8,
         cold_executions: 10,
+        connection_rounds: 5,
         link_bytes: 50_000_000,
         link_rounds: 2,
         stalled_bytes: 128 << 20,

@@ -3,6 +3,7 @@
 mod beside;
 mod blind;
 mod cold;
+mod connection;
 mod idle;
 mod link;
 mod reader;
@@ -16,13 +17,14 @@ use baton_bench::{Failure, Phase, Row, Unit, interleave};
 use crate::options::Plan;
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<BenchContext>); 11] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 12] = [
     ("blind-bbr", |bench| blind::measure(bench, "bbr")),
     ("blind-cubic", |bench| blind::measure(bench, "cubic")),
     ("ssh-download", |bench| ssh::measure(bench, Direction::Download)),
     ("ssh-upload", |bench| ssh::measure(bench, Direction::Upload)),
     ("warm", warm::measure),
     ("cold", cold::measure),
+    ("connection", connection::measure),
     ("beside", beside::measure),
     ("link", link::measure),
     ("stalled", stalled::measure),
