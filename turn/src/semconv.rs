@@ -1,14 +1,11 @@
 //! Every name that this crate takes from OpenTelemetry's GenAI conventions. A test asserts that no other file of the
 //! crate's sources has one.
 //!
-//! The conventions are in development and have no release, so the names are pinned to commits of
-//! <https://github.com/open-telemetry/semantic-conventions-genai>:
+//! The conventions are in development and have no release, so the names are pinned to one commit of
+//! <https://github.com/open-telemetry/semantic-conventions-genai>, `024a4f944a1291fcb627c9c47da69e79868dd15e`:
 //!
-//! * operation, conversation, provider, model, time to first chunk, usage: `024a4f944a1291fcb627c9c47da69e79868dd15e`,
-//!   `docs/gen-ai/client-inference.md`;
-//! * tool, and the span of its execution: `9430220eb6f3f8a0e41d2e0e548aeb5cb9ca5f14`, `docs/gen-ai/gen-ai-spans.md`;
-//! * agent, and the span of its invocation: `e8fc5751506258db1459d1bde47994e01dee922e`,
-//!   `docs/gen-ai/gen-ai-agent-spans.md`.
+//! * `docs/gen-ai/client-inference.md` has the operations, conversation, provider, model, time to first chunk and usage;
+//! * `docs/gen-ai/gen-ai-spans.md`, under "Execute tool span", has tool, call and agent.
 //!
 //! The conventions say that a span's name SHOULD end with the agent, the model or the tool (`chat gpt-4`). Baton's span
 //! names are the bare operation: a name of low cardinality can be counted and compared across models, and the suffix is
