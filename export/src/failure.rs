@@ -36,14 +36,19 @@ pub(super) enum FailureKind {
     Rejected(String),
 }
 
+/// Scheme, host and port of a collector, for messages. User and path may be secret.
+pub(super) fn collector_name(endpoint: &Uri) -> String {
+    let host = endpoint.host().unwrap_or_default();
+    let port = endpoint
+        .port_u16()
+        .map_or(String::new(), |port| format!(":{port}"));
+    format!("http://{host}{port}")
+}
+
 impl ExportFailure {
     pub(super) fn new(endpoint: &Uri, kind: FailureKind) -> Self {
-        let host = endpoint.host().unwrap_or_default();
-        let port = endpoint
-            .port_u16()
-            .map_or(String::new(), |port| format!(":{port}"));
         Self {
-            endpoint: format!("http://{host}{port}"),
+            endpoint: collector_name(endpoint),
             kind,
         }
     }

@@ -27,6 +27,7 @@ use baton_trace::sampler::Sampler;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::failure::collector_name;
 use crate::limits::{
     EXPORT_BATCH_SPANS, EXPORT_DELAY, EXPORT_QUEUE_SPANS, EXPORT_SHUTDOWN_MAX, EXPORT_TIMEOUT,
 };
@@ -125,6 +126,11 @@ impl ExporterSettings {
             sampler: variables.sampler(),
             ignored: variables.ignored,
         }))
+    }
+
+    /// Scheme, host and port of the collector, for messages.
+    pub fn collector(&self) -> String {
+        collector_name(&self.endpoint)
     }
 
     /// Which traces are recorded.

@@ -119,7 +119,7 @@ impl Agent {
             step.record_request(&timing); // request, server.*
         }
         step.set_request_counters(&self.model.requests().counters());
-        account::step(step, &answer);
+        account::step(step, &answer)?;
         Ok(answer)
     }
 

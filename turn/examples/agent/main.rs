@@ -27,22 +27,30 @@ use options::{Options, USAGE};
 use project::Project;
 use telemetry::Telemetry;
 
+/// The number of the signal.
+const SIGPIPE: u8 = 13;
+
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            print!("{USAGE}");
-            return ExitCode::SUCCESS;
+            return exit_code(account::print(format_args!("{USAGE}")));
         }
         Err(error) => {
             eprintln!("agent: {error}; `--help` lists the options");
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    exit_code(run(&options))
+}
+
+fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // As if the signal SIGPIPE had ended it, which shells and `baton` report so.
+        Err(error) if error.is::<account::ReaderGone>() => ExitCode::from(128 + SIGPIPE),
         Err(error) => {
             eprintln!("agent: {error}");
             ExitCode::FAILURE
@@ -64,10 +72,10 @@ fn run(options: &Options) -> Result<()> {
     backend.stop();
     let spans = telemetry.finish(file)?;
     outcome?;
-    if let Some(path) = &options.trace_json {
-        println!("{spans} spans are in {}", path.display());
+    match &options.trace_json {
+        Some(path) => account::print(format_args!("{spans} spans are in {}\n", path.display())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The conversation: a turn, a warm while the user reads the answer, and another turn.
@@ -77,16 +85,16 @@ async fn converse(backend: &Backend, project: &Project, telemetry: &Telemetry) -
     let mut agent = Agent::new(&model, client, telemetry.provider(), project.directory()).await?;
 
     let question = "Which files are here, and what do the notes say?";
-    account::question(1, question);
+    account::question(1, question)?;
     let (answer, timings) = agent.answer(question).await?;
-    account::answer(&answer, &timings, agent.hits());
+    account::answer(&answer, &timings, agent.hits())?;
 
-    account::warm(&agent.warmer().warm_now().await?);
+    account::warm(&agent.warmer().warm_now().await?)?;
 
     let question = "How long is the project's changelog?";
-    account::question(2, question);
+    account::question(2, question)?;
     let (answer, timings) = agent.answer(question).await?;
-    account::answer(&answer, &timings, agent.hits());
+    account::answer(&answer, &timings, agent.hits())?;
 
     agent.close().await;
     Ok(())

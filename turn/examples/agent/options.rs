@@ -1,8 +1,10 @@
 //! The options of the command line.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::Result;
 
@@ -46,13 +48,32 @@ impl Options {
     }
 
     /// Creates the file, or empties it.
-    pub(crate) fn create_trace_file(&self) -> Result<Option<File>> {
-        let Some(path) = &self.trace_json else {
-            return Ok(None);
-        };
-        match File::create(path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) => Err(format!("cannot write {}: {error}; pass another file", path.display()).into()),
+    pub(crate) fn create_trace_file(&self) -> Result<Option<TraceFile>> {
+        self.trace_json.clone().map(TraceFile::create).transpose()
+    }
+}
+
+/// The file of `--trace-json`.
+pub(crate) struct TraceFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl TraceFile {
+    fn create(path: PathBuf) -> Result<Self> {
+        match File::create(&path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(cannot_write(&path, &error)),
         }
     }
+
+    pub(crate) fn write(mut self, content: &[u8]) -> Result<()> {
+        self.file
+            .write_all(content)
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Box<dyn Error + Send + Sync> {
+    format!("cannot write {}: {error}; pass another file", path.display()).into()
 }

@@ -3,8 +3,11 @@
 mod guide;
 mod spans;
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use baton_support::collector::Collector;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -40,6 +43,10 @@ fn example() -> PathBuf {
 }
 
 fn run(arguments: &[&str], endpoint: Option<&str>) -> Output {
+    command(arguments, endpoint).output().expect("the example runs")
+}
+
+fn command(arguments: &[&str], endpoint: Option<&str>) -> Command {
     let mut command = Command::new(example());
     command.args(arguments);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
@@ -48,7 +55,7 @@ fn run(arguments: &[&str], endpoint: Option<&str>) -> Output {
     if let Some(endpoint) = endpoint {
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     }
-    command.output().expect("the example runs")
+    command
 }
 
 fn trace_of(file: &Path, endpoint: Option<&str>) -> Spans {
@@ -274,4 +281,56 @@ fn a_file_that_cannot_be_written_is_reported_before_anything_runs() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/null/trace.json"));
+}
+
+#[test]
+fn a_file_that_takes_no_bytes_is_named() {
+    let output = run(&["--trace-json", "/dev/full"], None);
+    assert_eq!(output.status.code(), Some(1));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("cannot write /dev/full: "), "{err}");
+}
+
+#[test]
+fn spans_that_a_collector_does_not_take_are_counted_and_cost_two_seconds() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoints = [&silent, &closed].map(|listener| {
+        let address = listener.local_addr().expect("its address");
+        format!("http://{address}")
+    });
+    drop(closed);
+    for endpoint in endpoints {
+        let began = Instant::now();
+        let output = run(&[], Some(&endpoint));
+        let took = began.elapsed();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{err}");
+        for of in ["turns", "calls"] {
+            let said = format!(" spans of {of} were not delivered to the collector at {endpoint}");
+            let line = err.lines().find(|line| line.contains(&said));
+            let line = line.unwrap_or_else(|| panic!("{said}: {err}"));
+            let count = line.split(' ').nth(1).and_then(|count| count.parse::<u64>().ok());
+            assert!(count.is_some_and(|count| count > 10), "{line}");
+        }
+        // The conversation takes a part of a second. The rest is for slow machines.
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_example_as_sigpipe_does() {
+    let mut agent = command(&[], None)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example runs");
+    let mut first = String::new();
+    let mut stdout = BufReader::new(agent.stdout.take().expect("its standard output"));
+    stdout.read_line(&mut first).expect("a line");
+    drop(stdout);
+    let output = agent.wait_with_output().expect("it ends");
+    assert!(first.starts_with("turn 1: "), "{first}");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*err), (Some(128 + 13), ""));
 }
