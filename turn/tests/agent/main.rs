@@ -77,6 +77,7 @@ fn the_trace_in_the_file_has_every_span_with_the_right_parent() {
     let folder = tempfile::tempdir().expect("a folder");
     let spans = trace_of(&folder.path().join("trace.json"), None);
     assert_is_complete(&spans);
+    guide::assert_tree(&spans);
 }
 
 #[test]

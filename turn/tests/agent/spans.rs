@@ -38,6 +38,11 @@ impl Spans {
             .collect()
     }
 
+    pub(crate) fn roots(&self) -> Vec<&Span> {
+        let is_root = |span: &&Span| span.parent_span_id.is_empty();
+        self.0.iter().filter(is_root).collect()
+    }
+
     pub(crate) fn all_children(&self, parent: &Span) -> Vec<&Span> {
         let is_child = |span: &&Span| span.parent_span_id == parent.span_id;
         self.0.iter().filter(is_child).collect()
