@@ -55,3 +55,8 @@ pub use run::{Event, ExitStatus, Run};
 pub use stdin::{Stdin, StdinError};
 pub use thread::{ChangedFile, Changes, ChangesError, Diff, RepositoryChanges, Thread};
 pub use workspace::Workspace;
+
+/// Compiles the guide's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/library.md")]
+struct Guide;
