@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use baton_bench::link::Shape;
 
+/// The congestion control of the phase `family`, beside the system's default. bbr, a common default, paces loopback by
+/// its estimate of the rate, and visits then vary by several times the bar.
+pub(crate) const FAMILY_CONTROL: &str = "cubic";
+
 /// The link of the phase `root`: a round trip of 20 ms, and a rate that its small messages do not notice.
 pub(crate) const LINK: Shape = Shape {
     bytes_per_second: 125e6,

@@ -97,6 +97,22 @@ impl Bootstrap {
         })
     }
 
+    /// The median over rounds of the ratio within each: the mean of `over` divided by that of `under`. A state of the
+    /// machine that lasts for some rounds, such as TCP's estimate of the rate, then cancels. In [`ratio`](Self::ratio)
+    /// the median may come from rounds of another state on each side. A round that only one side has is ignored.
+    pub fn paired_ratio(&self, over: &Rounds, under: &Rounds) -> Estimate {
+        let mut samples = Vec::new();
+        let mut mean = |of: &Rounds, round| {
+            of.pool([round], &mut samples);
+            Statistic::Mean.of(&mut samples)
+        };
+        let mut ratios = Rounds::new();
+        for round in 0..over.len().min(under.len()) {
+            ratios.add(round, [mean(over, round) / mean(under, round)]);
+        }
+        self.value(&ratios, Statistic::P50)
+    }
+
     fn estimate(&self, rounds: usize, mut of: impl FnMut(&[usize]) -> f64) -> Estimate {
         let mut drawn: Vec<usize> = (0..rounds).collect();
         let value = of(&drawn);
@@ -150,6 +166,24 @@ mod tests {
             (ratio.value - 1.5).abs() < 1e-9 && ratio.half_width() < 1e-9,
             "{ratio:?}"
         );
+    }
+
+    #[test]
+    fn a_state_that_lasts_for_a_round_does_not_change_the_paired_ratio() {
+        let states = |factor: f64| {
+            rounds(
+                (0..20)
+                    .map(|round| vec![factor * f64::from(1 + round % 3); 2])
+                    .collect(),
+            )
+        };
+        let (over, under) = (states(1.5), states(1.0));
+        let paired = Bootstrap::new(1, 500).paired_ratio(&over, &under);
+        assert_eq!(paired, Estimate::exact(1.5));
+        // A round of one side alone is ignored.
+        let mut longer = over.clone();
+        longer.add(20, [100.0]);
+        assert_eq!(Bootstrap::new(1, 500).paired_ratio(&longer, &under), paired);
     }
 
     #[test]
