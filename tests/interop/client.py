@@ -26,9 +26,9 @@ from wire import (SUITE, VERSION, Malformed, Message, Ticket, field, fixed64, fr
 HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY, HELLO = range(1, 12)
 # Types from FIRST_OPTIONAL on are optional. No version defines UNKNOWN_OPTIONAL: the exec-server must skip it.
 FIRST_OPTIONAL, UNKNOWN_OPTIONAL = 128, 200
+# Feature 0: the exec-server takes MarkerReached. Feature 1: it has Files/FindUp.
+MARKERS, FIND_UP = 1 << 0, 1 << 1
 # No version defines this feature: the exec-server must ignore it.
-# Feature 0: the exec-server takes MarkerReached.
-MARKERS = 1 << 0
 UNKNOWN_FEATURE = 1 << 63
 FAMILIES = ["unspecified", "jsonl", "json_rpc", "event_stream", "text", "prompt"]
 SESSION_INIT = 1
@@ -111,7 +111,7 @@ class Session:
             raise Failure(f"no session left for this key; again in {hello.last(5, 0)} ms")
         if hello.last(6, 0) < VERSION:
             raise Failure(f"the exec-server announces version {hello.last(6, 0)} in a session of version {VERSION}")
-        self.features = hello.last(7, 0) & MARKERS
+        self.features = hello.last(7, 0) & (MARKERS | FIND_UP)
         self.epoch = hello.last(1)
         self.window = max(hello.last(4, 0), WINDOW)
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))
@@ -219,7 +219,9 @@ class Call:
         self.call_id = secrets.token_bytes(8)
 
     def request(self, number, message):
-        """Queues one RunRequest behind gRPC's 5-byte prefix."""
+        """Queues one RunRequest behind gRPC's 5-byte prefix. After the exit, the request stream has ended."""
+        if self.exit_code is not None:
+            return
         message = field(number, message)
         self.pending += struct.pack(">BI", 0, len(message)) + message
 

@@ -170,6 +170,43 @@ end = lambda stage: stage["start_ns"] + stage["duration_ns"]
 assert end(ready) == session["start_ns"] and end(session) == first["start_ns"], stages
 PYTHON
 }
+# files OPTIONS...: writes the answers of Files to $work/out, a line each.
+files() {
+    timeout 60 "$python" "$here/files.py" --ticket "$ticket" --key "$work/key" "$@" >"$work/out" 2>"$work/err"
+}
+stat_of_each_kind() {
+    mkdir -p "$work/tree" && printf 12345 >"$work/tree/file" && chmod 640 "$work/tree/file" &&
+        touch -d @1700000000.25 "$work/tree/file" && ln -sfn file "$work/tree/link" &&
+        files --stat "$work/tree/file" --stat "$work/tree/link" --stat "$work/tree/none" --stat relative \
+            --follow "$work/tree/link" --follow "$work/tree/../tree" &&
+        "$python" - "$work/out" "$(realpath "$work/tree")" <<'PYTHON'
+import json, sys
+_, file, link, none, relative, target, tree = map(json.loads, open(sys.argv[1]))
+root = sys.argv[2]
+assert file == {"kind": "REGULAR_FILE", "size": 5, "mode": "0o640", "modified_ns": 1700000000250000000, "canonical": ""}, file
+assert (link["kind"], link["size"], link["canonical"]) == ("SYMBOLIC_LINK", 4, ""), link
+assert none == {"absent": "NOT_FOUND"}, none
+assert relative == {"error": "INVALID_PATH", "grpc_status": 3}, relative
+assert target == file | {"canonical": root + "/file"}, target
+assert (tree["kind"], tree["canonical"]) == ("DIRECTORY", root), tree
+PYTHON
+}
+find_up_finds_the_nearest() {
+    mkdir -p "$work/up/a/b" && touch "$work/up/.interop-far" "$work/up/a/.interop-near" && ln -sfn up/a/b "$work/way" &&
+        files --find-up "$work/way" .interop-none .interop-far .interop-near --find-up "$work/up/a/b" .interop-none \
+            --find-up "$work/up/a/b/c" .interop-far --find-up "$work/up" a/b &&
+        "$python" - "$work/out" "$(realpath "$work/up")" <<'PYTHON'
+import json, sys
+features, near, none, missing, bad = map(json.loads, open(sys.argv[1]))
+root = sys.argv[2]
+assert features["find_up_is_announced"], features
+found = {"directory": root + "/a", "marker": ".interop-near", "depth": 1}
+assert near == {"start": root + "/a/b", "unreadable": 0, "found": found}, near
+assert (none["start"], none["found"]) == (root + "/a/b", None), none
+assert missing == {"error": "NOT_FOUND", "grpc_status": 5}, missing
+assert bad == {"error": "INVALID_MARKERS", "grpc_status": 3}, bad
+PYTHON
+}
 deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
 broken_allow_list() {
@@ -221,6 +258,8 @@ check "the server's stages and the relay's stamp" timings_come
 check 'thread, turn and step are on record' turn_is_on_record
 check 'a turn and a step beyond their limits' invalid_turn_and_step
 check 'the stages of a family whose session init is reported' family_stages_come
+check 'the status of a path' stat_of_each_kind
+check 'the nearest ancestor with a marker' find_up_finds_the_nearest
 check 'a key that is not allowed' wrong_key
 check 'an allow-list that others can write' broken_allow_list
 check "an allow-list with a malformed line of another client" bad_line_of_allow_list
