@@ -1,5 +1,6 @@
 //! From traces to decisions.
 //!
+//! * [`model`]: one trace in memory;
 //! * [`compare`]: two recordings, stage by stage;
 //! * [`gate`]: a verdict by rules;
 //! * [`runs`]: what `compare` and `gate` compute from;
@@ -13,6 +14,7 @@
 pub mod compare;
 pub mod gate;
 pub mod limits;
+pub mod model;
 pub mod runs;
 #[cfg(test)]
 mod simulation;

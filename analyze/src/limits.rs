@@ -1,5 +1,7 @@
 //! Every limit of this crate: its value and its reason.
 
+use std::time::Duration;
+
 /// Values of a [distribution](crate::stats::Distribution) that are kept as they are (80 kB). More are kept in a sketch.
 pub const EXACT_VALUES: usize = 10_000;
 
@@ -17,6 +19,64 @@ pub const TEST_RESAMPLES: usize = 19_999;
 /// Resamples of blocks for an interval of 95 %: 50 of them lie beyond each bound.
 pub const INTERVAL_RESAMPLES: usize = 1_999;
 
+/// Bytes of open traces that are kept in memory; above, they are written to a temporary file and assembled at the end
+/// of the input. Enough for ten thousand traces of 24 spans.
+pub const OPEN_TRACES_BYTES: usize = 64 * 1024 * 1024;
+
+/// Complete traces that are held back before they are delivered, so that spans that other writers appended a little
+/// later are still part of them. About 6 KiB each: 6 MiB.
+pub const SETTLING_TRACES: usize = 1_024;
+
+/// Parts of the temporary file, by trace id. One part at a time is read back into memory, so that 64 ×
+/// [`OPEN_TRACES_BYTES`] = 4 GiB of spilled traces need no more memory than the open traces did.
+pub const SPILL_PARTS: usize = 64;
+
+/// Bytes of a line that is parsed in one piece. A longer document is parsed as a stream, at about half the rate, and
+/// needs no memory for its text.
+pub const LINE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes that are read from a file at once.
+pub const READ_BYTES: usize = 256 * 1024;
+
+/// Faults of the input that are described one by one; more are only counted.
+pub const FAULTS_DESCRIBED: usize = 16;
+
+/// Bytes of input between two reports of progress. A core reads this in a tenth of a second.
+pub const PROGRESS_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Parents followed from a stage to its call: more than the stage tables are deep. A file may hold a cycle.
+pub const STAGE_DEPTH_MAX: usize = 64;
+
+/// How far a child of another machine may stand outside of its parent beyond the error of the clock offset. A component
+/// reads its two clocks one after the other, and the system may run another process in between.
+pub const CLOCK_SLACK: Duration = Duration::from_millis(1);
+
+/// Stages of a call that are drawn; a call has about 22. A file may claim any number.
+pub const RECORD_STAGES_MAX: usize = 128;
+
+/// Attributes of a call that are read into its record.
+pub const RECORD_ATTRIBUTES_MAX: usize = 64;
+
+/// Groups of one report; calls of further groups are counted together. A group has a distribution for each of about 24
+/// stages, 80 kB each at most: 64 MB.
+pub const GROUPS_MAX: usize = 32;
+
+/// Calls whose attributes are kept to rank them slow against fast: those whose ids have the smallest hashes, so that
+/// the order of the input does not matter. About 200 bytes each.
+pub const ATTRIBUTE_CALLS: usize = 10_000;
+
+/// Pairs of attribute and value that are ranked. Attributes with more values than calls share, such as ids, fill this,
+/// so later pairs are left out and counted.
+pub const ATTRIBUTE_PAIRS: usize = 4_096;
+
+/// Attributes of one call that are ranked.
+pub const ATTRIBUTES_OF_CALL: usize = 64;
+
+/// Ranked attributes in a report.
+pub const ATTRIBUTES_SHOWN: usize = 10;
+
+/// The most that a sampled trace may stand for. A tracestate is text from anywhere.
+pub const SAMPLING_WEIGHT_MAX: u32 = 10_000;
 /// The probability of any false alarm over all stages of a comparison.
 pub const FALSE_ALARMS: f64 = 0.05;
 
