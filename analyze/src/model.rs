@@ -3,6 +3,7 @@
 //! A [`Trace`] owns five vectors and no other allocation, however many spans it has, because a hundred thousand traces
 //! are read in a row. All text of a trace is in one string; names, keys and values are ranges of it.
 
+mod calls;
 mod spilled;
 mod stage_names;
 
@@ -12,6 +13,7 @@ use baton_trace::attribute;
 use baton_trace::stage::StageId;
 use baton_trace::{SpanId, TraceId};
 
+pub use self::calls::{CallSpans, Tree};
 pub(crate) use self::spilled::SpillError;
 
 /// The spans of one trace id.
@@ -468,3 +470,5 @@ fn span_id(id: u64) -> Option<SpanId> {
     (id != 0).then(|| SpanId::from(id))
 }
 
+#[cfg(test)]
+mod tests;
