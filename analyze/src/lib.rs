@@ -1,6 +1,7 @@
 //! From traces to decisions.
 //!
 //! * [`model`]: one trace in memory;
+//! * [`read`]: traces from files, OTLP/JSON and Jaeger's JSON;
 //! * [`compare`]: two recordings, stage by stage;
 //! * [`gate`]: a verdict by rules;
 //! * [`runs`]: what `compare` and `gate` compute from;
@@ -8,13 +9,14 @@
 //! * [`stats`]: quantiles, sketches, and tests that resample whole blocks;
 //! * [`limits`]: every limit, with its reason.
 //!
-//! Nothing here opens a file, reads a clock or draws from the system's randomness: the same input gives the same
+//! Only `read` opens files. Nothing here reads a clock or draws from the system's randomness: the same input gives the same
 //! result, to the last byte.
 
 pub mod compare;
 pub mod gate;
 pub mod limits;
 pub mod model;
+pub mod read;
 pub mod runs;
 #[cfg(test)]
 mod simulation;
