@@ -22,3 +22,6 @@ pub mod runs;
 mod simulation;
 pub mod stages;
 pub mod stats;
+
+#[cfg(test)]
+mod test_traces;

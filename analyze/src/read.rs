@@ -290,3 +290,6 @@ impl<R: Read> Read for Counted<'_, '_, R> {
         Ok(len)
     }
 }
+
+#[cfg(test)]
+mod tests;
