@@ -2,6 +2,7 @@
 //!
 //! * [`model`]: one trace in memory;
 //! * [`read`]: traces from files, OTLP/JSON and Jaeger's JSON;
+//! * [`record`]: the call records in a trace, for the waterfall;
 //! * [`compare`]: two recordings, stage by stage;
 //! * [`gate`]: a verdict by rules;
 //! * [`runs`]: what `compare` and `gate` compute from;
@@ -13,10 +14,14 @@
 //! result, to the last byte.
 
 pub mod compare;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gate;
 pub mod limits;
 pub mod model;
 pub mod read;
+pub mod record;
 pub mod runs;
 #[cfg(test)]
 mod simulation;

@@ -46,7 +46,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Keygen(args) => keygen::main(args),
         Command::Health(args) => health::main(args),
         Command::Ticket(command) => ticket::main(command),
-        Command::Trace(TraceCommand::Show(args)) => trace::main(args),
+        Command::Trace(TraceCommand::Show(args)) => trace::show::main(args),
     }
 }
 

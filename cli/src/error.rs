@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use baton_analyze::read::ReadError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
@@ -12,7 +13,6 @@ use baton_core_client::{
 };
 use baton_exec_server::CloneUnavailable;
 use baton_export::ExportError;
-use baton_export::read::ReadError;
 use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
@@ -94,6 +94,15 @@ pub(crate) enum CliError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(
+        "no call of Baton's in {}: none of its {spans} spans is a stage of one (`baton.stage`); was it written by \
+         another tool?", path.display()
+    )]
+    NoCalls { path: PathBuf, spans: u64 },
+    #[error("no call could be read from {}", path.display())]
+    NothingRead { path: PathBuf },
+    #[error("{} is only partly readable: {calls} calls are shown; `--trace-json FILE` writes a new one", path.display())]
+    HalfRead { path: PathBuf, calls: u64 },
     #[error(
         "this client's key is not allowed: ask the exec-server's owner to add this line to its allow-list:\n{line}"
     )]

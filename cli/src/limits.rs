@@ -40,8 +40,8 @@ pub(crate) const CI_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read of a ticket file, which has one line of about 300 bytes. Protects memory from a wrong path.
 pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 
-/// Bytes of a trace file before it is renamed to `FILE.1`: at least a thousand commands, and a quarter of the maximum
-/// that `baton trace show` reads. Both files together take twice this on disk.
+/// Bytes of a trace file before it is renamed to `FILE.1`: at least a thousand commands. Both files together take twice
+/// this on disk.
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Bytes of the file of warned hosts: about a thousand names. A full file is truncated, and its hosts are warned about

@@ -4,7 +4,7 @@
 //! ```text
 //! CallRecord ──► layout (which stages, ids, parents, rounding) ──┬──► wire ──► outbox ──► collector: gRPC, by a thread of its own
 //!                                                                │              └─────► spool: a later run's collector
-//!                                                                └──► spans ──► json: a trace file ──► read
+//!                                                                └──► spans ──► json: a trace file
 //! ```
 //!
 //! * [`clock`]: the clock that every measurement and every deadline reads;
@@ -18,7 +18,7 @@
 //!   shared state, `outbox` the spans to deliver, `collector` the connection, [`failure`] why a delivery failed;
 //! * [`exit()`]: ends a process without waiting long for a collector; [`spool`]: stores undelivered spans; `drain`
 //!   sends them later;
-//! * [`json`] and [`read`]: trace files.
+//! * [`json`]: trace files. `baton-analyze` reads them.
 //!
 //! Each span is exported exactly once: a component exports the stages that it measured. A client's record also has the
 //! server's stages, for the report, but only trace files contain them.
@@ -40,7 +40,6 @@ mod layout;
 pub mod limits;
 pub mod otlp;
 mod outbox;
-pub mod read;
 pub mod resource;
 pub mod response_guard;
 mod rounding;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Stages of one record that are exported or read from a file; a call has about 22. The rest of a longer record is
-/// dropped: rounding compares siblings pairwise, and a peer or a file may control the record. At most 128 × 32 bytes a
+/// Stages of one record that are exported; a call has about 22. The rest of a longer record is
+/// dropped: rounding compares siblings pairwise, and a peer may control the record. At most 128 × 32 bytes a
 /// record.
 pub const RECORD_STAGES_MAX: usize = 128;
 
-/// Attributes of one record that are exported or read from a file.
+/// Attributes of one record that are exported.
 pub const RECORD_ATTRIBUTES_MAX: usize = 64;
 
 /// Bytes of a string attribute's value. The SDK has no such limit, and a client may choose values of a server's
@@ -36,12 +36,6 @@ pub const EXPORT_DELAY: Duration = Duration::from_secs(5);
 /// Time for one request, if `OTEL_EXPORTER_OTLP_TIMEOUT` is not set: the specification's default.
 pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a trace file. The whole file is read into memory, and parsing costs several times its size.
-pub const TRACE_FILE_MAX: u64 = 64 * 1024 * 1024;
-
-/// Parents followed from a stage of a trace file to its call: more than the tables are deep. A file may hold a cycle.
-pub const TRACE_FILE_DEPTH_MAX: usize = 8;
-
 /// Longest time between the two clock readings of a call's anchor. They take 50 ns. A thread that is interrupted
 /// between them loses the core for at least some microseconds, and its wall-clock stamps are wrong by that time.
 pub const ANCHOR_GAP_MAX: Duration = Duration::from_micros(5);
@@ -49,9 +43,6 @@ pub const ANCHOR_GAP_MAX: Duration = Duration::from_micros(5);
 /// How often an anchor is read again. On a machine that interrupts a thread three times in a row, no stamp is more
 /// precise.
 pub const ANCHOR_RETRIES: usize = 3;
-
-/// Calls read from one trace file.
-pub const TRACE_FILE_CALLS_MAX: usize = 65_536;
 
 /// Time that an exporter's thread continues after the exporter is dropped without a shutdown. No caller waits for it.
 pub const EXPORT_ABANDONED_GRACE: Duration = Duration::from_secs(1);
