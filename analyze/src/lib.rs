@@ -1,6 +1,7 @@
 //! From traces to decisions.
 //!
 //! * [`model`]: one trace in memory;
+//! * [`check`]: whether a trace is complete and every span is in its place;
 //! * [`read`]: traces from files, OTLP/JSON and Jaeger's JSON;
 //! * [`record`]: the call records in a trace, for the waterfall;
 //! * [`compare`]: two recordings, stage by stage;
@@ -10,9 +11,10 @@
 //! * [`stats`]: quantiles, sketches, and tests that resample whole blocks;
 //! * [`limits`]: every limit, with its reason.
 //!
-//! Only `read` opens files. Nothing here reads a clock or draws from the system's randomness: the same input gives the same
-//! result, to the last byte.
+//! Only `read` opens files. Nothing here reads a clock or draws from the system's randomness: the same input gives the
+//! same result, to the last byte.
 
+pub mod check;
 pub mod compare;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
