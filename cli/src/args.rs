@@ -43,7 +43,7 @@ pub(crate) use self::thread::{
 };
 pub(crate) use self::threads::ThreadsArgs;
 pub(crate) use self::ticket::{TicketCommand, TicketRotateArgs};
-pub(crate) use self::trace::{TraceCommand, TraceShowArgs};
+pub(crate) use self::trace::{TraceCheckArgs, TraceCommand, TraceShowArgs};
 pub(crate) use self::warm::WarmArgs;
 pub(crate) use self::waterfall::WaterfallDetail;
 
@@ -140,7 +140,7 @@ pub(crate) enum Command {
     Ticket(TicketCommand),
     /// Check that a relay answers, or that an exec-server is registered; for container engines and service managers
     Health(HealthArgs),
-    /// Draw trace files
+    /// Draw trace files, and check them
     #[command(subcommand, after_help = "Example:\n  baton trace show trace.json")]
     Trace(TraceCommand),
 }

@@ -47,6 +47,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Health(args) => health::main(args),
         Command::Ticket(command) => ticket::main(command),
         Command::Trace(TraceCommand::Show(args)) => trace::show::main(args),
+        Command::Trace(TraceCommand::Check(args)) => trace::check::main(args),
     }
 }
 

@@ -1,9 +1,11 @@
 //! `baton trace`.
 
+pub(crate) mod check;
 pub(crate) mod show;
 
-use baton_analyze::read::ReadSummary;
+use baton_analyze::read::{Fault, ReadSummary};
 use baton_trace::text::printable;
+use serde_json::{Value, json};
 
 /// Prints what could not be read.
 pub(crate) fn warn_of_faults(summary: &ReadSummary) {
@@ -26,4 +28,33 @@ pub(crate) fn warn_of_faults(summary: &ReadSummary) {
             summary.late_spans
         );
     }
+}
+
+/// What was read, for programs.
+pub(crate) fn summary_json(summary: &ReadSummary) -> Value {
+    let fault = |fault: &Fault| {
+        json!({
+            "file": fault.name,
+            "line": fault.line,
+            "byte": fault.offset,
+            "what": fault.what,
+            "spans_before": fault.spans_before,
+        })
+    };
+    let files: Vec<_> = summary
+        .files
+        .iter()
+        .map(|file| json!({ "file": file.name, "bytes": file.bytes, "spans": file.spans, "faults": file.faults }))
+        .collect();
+    json!({
+        "files": files,
+        "traces": summary.traces,
+        "spans": summary.spans,
+        "duplicate_spans": summary.duplicate_spans,
+        "late_spans": summary.late_spans,
+        "spans_without_id": summary.spans_without_id,
+        "fault_count": summary.fault_count,
+        "faults": summary.faults.iter().map(fault).collect::<Vec<_>>(),
+        "spilled_bytes": summary.spilled_bytes,
+    })
 }
