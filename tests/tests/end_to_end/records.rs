@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use baton_analyze::record::read_text;
 use baton_core_client::{Event, Family, MarkerError};
-use baton_export::read::read_file;
 use baton_metadata::limits::LINGER;
 use baton_metadata::store::sqlite::VERSION;
 use baton_proto::exec::{RunRequest, Start, run_request};
@@ -109,7 +109,8 @@ fn a_family_is_timed_in_the_trace_file_and_on_record() {
     for part in ["  family.cli_ready ", "\n family jsonl, remainder ", unavailable] {
         assert!(ran.stderr.contains(part), "{part:?} in\n{}", ran.stderr);
     }
-    let trace = read_file(&file).unwrap().remove(0);
+    let (mut calls, _) = read_text(&fs::read(&file).unwrap()).unwrap();
+    let trace = calls.remove(0);
     let stages: Vec<_> = trace.stages.iter().map(|stage| stage.stage).collect();
     assert!(stages.contains(&FAMILY_CLI_READY) && !stages.contains(&FAMILY_SESSION_INIT));
     let family = trace.command.unwrap().family.unwrap();

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rustix::process::Signal;
 
 use crate::support::spans::{
-    At, Session, assert_echo, assert_paths, envelope, of_trace, path_span, stage_of, traces,
+    At, Session, assert_checked, assert_echo, envelope, of_trace, path_span, stage_of, traces,
 };
 use crate::support::{Home, Input, Mark, PATIENCE, Running, Testbed, relay, run, signal};
 
@@ -88,7 +88,7 @@ impl Traced {
             assert_eq!(is_beside, span.service == "baton-exec-server-background");
             !is_beside
         });
-        assert_paths(&spans);
+        assert_checked(&spans);
         spans
     }
 
@@ -389,7 +389,7 @@ fn the_spans_that_a_command_makes_itself_are_on_the_critical_path() {
         own.span.start_time_unix_nano = lines.next().unwrap().parse().unwrap();
         own.span.end_time_unix_nano = lines.next().unwrap().parse().unwrap();
         trace.push(own);
-        assert_paths(&trace);
+        assert_checked(&trace);
         assert!(on_path_ms(&trace, None) >= 95, "{finished:?}");
     }
 }
@@ -561,7 +561,7 @@ fn a_command_exports_to_the_exec_server_s_collector_from_its_host_and_never_in_i
     signal(&exec_server, Signal::TERM);
     assert!(exec_server.wait(PATIENCE).unwrap().success());
     let spans = collector.spans();
-    assert_paths(&spans);
+    assert_checked(&spans);
     let of_server = spans.iter().find(|span| span.service == "builder").unwrap();
     let host = of_server.of_resource("host.id").unwrap();
     let expected = |attributes: &str| {
