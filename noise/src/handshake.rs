@@ -1,13 +1,35 @@
-//! The IK handshake: two messages, one round trip.
+//! The IKhfs handshake: two messages, one round trip.
+//!
+//! | message | tokens | length in bytes |
+//! |---|---|---|
+//! | 1 | `e, es, e1, s, ss` | [`MESSAGE_1_LEN`] |
+//! | 2 | `e, ee, ekem1, se` | [`MESSAGE_2_LEN`] and the payload |
+//!
+//! `e1` is the initiator's ephemeral ML-KEM key, `ekem1` the ciphertext for it. snow panics if a
+//! buffer is a little shorter than its message, so buffers have exactly these lengths.
 
-use baton_proto::limits::NOISE_MESSAGE_MAX;
+use baton_kem::{CIPHERTEXT_LEN, ENCAPSULATION_KEY_LEN};
+use baton_proto::limits::{NOISE_MESSAGE_MAX, NOISE_TAG};
 use bytes::{Bytes, BytesMut};
+use snow::resolvers::BoxedCryptoResolver;
 use snow::{Builder, HandshakeState};
 
 use crate::key::{PublicKey, StaticKey};
-use crate::resolver::AwsLcResolver;
-use crate::suite::SUITE;
+use crate::resolver::Resolver;
+#[cfg(test)]
+use crate::resolver::hostile::HostileResolver;
+use crate::resolver::kem::KemRandomness;
+use crate::suite;
 use crate::transport::{Keys, Transport};
+
+const DH_KEY: usize = 32;
+
+/// Length of message 1, whose payload is empty.
+pub const MESSAGE_1_LEN: usize =
+    DH_KEY + (ENCAPSULATION_KEY_LEN + NOISE_TAG) + (DH_KEY + NOISE_TAG) + NOISE_TAG;
+
+/// Length of message 2 without its payload.
+pub const MESSAGE_2_LEN: usize = DH_KEY + (CIPHERTEXT_LEN + NOISE_TAG) + NOISE_TAG;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,32 +37,53 @@ pub enum HandshakeError {
     /// The peer has a different key or prologue, or the message was altered.
     #[error("the handshake message does not verify")]
     Verify,
-    /// An unusable local or pinned key, or no randomness from the operating system.
+    /// The peer's fault: its message 1 verifies, but no conforming end generates the ML-KEM key in it.
+    #[error("the peer sent an invalid ML-KEM key")]
+    KemKey,
+    /// An unusable local or pinned key, or no randomness from the operating system. No fault of the peer.
     #[error("the handshake could not be started: bad local key or no system randomness")]
     Local,
 }
 
 /// The client's side, waiting for message 2.
 pub struct Initiator {
-    state: HandshakeState,
+    /// Boxed, because it is large: snow reserves 4 KiB for a KEM's key.
+    state: Box<HandshakeState>,
 }
 
 /// The exec-server's side, about to write message 2.
 pub struct Responder {
-    state: HandshakeState,
+    state: Box<HandshakeState>,
     remote: PublicKey,
 }
 
 fn builder<'a>(key: &'a StaticKey, prologue: &'a [u8]) -> Result<Builder<'a>, HandshakeError> {
+    let randomness = KemRandomness::draw().map_err(|_| HandshakeError::Local)?;
+    builder_with(key, prologue, randomness)
+}
+
+fn builder_with<'a>(
+    key: &'a StaticKey,
+    prologue: &'a [u8],
+    randomness: KemRandomness,
+) -> Result<Builder<'a>, HandshakeError> {
+    resolved(key, prologue, Box::new(Resolver::new(randomness)))
+}
+
+fn resolved<'a>(
+    key: &'a StaticKey,
+    prologue: &'a [u8],
+    resolver: BoxedCryptoResolver,
+) -> Result<Builder<'a>, HandshakeError> {
     // Cannot fail: snow supports the suite, which is a constant.
-    let params = SUITE.parse().map_err(|_| HandshakeError::Local)?;
-    Builder::with_resolver(params, Box::new(AwsLcResolver))
+    let params = suite::params().map_err(|_| HandshakeError::Local)?;
+    Builder::with_resolver(params, resolver)
         .local_private_key(key.expose())
         .and_then(|builder| builder.prologue(prologue))
         .map_err(|_| HandshakeError::Local)
 }
 
-fn into_keys(state: HandshakeState) -> Result<Keys, HandshakeError> {
+fn into_keys(state: Box<HandshakeState>) -> Result<Keys, HandshakeError> {
     // The conversion to transport mode drops the hash, so read it first.
     let hash = state.get_handshake_hash().try_into();
     let hash = hash.map_err(|_| HandshakeError::Local)?;
@@ -51,7 +94,7 @@ fn into_keys(state: HandshakeState) -> Result<Keys, HandshakeError> {
 }
 
 impl Initiator {
-    /// Writes message 1 (`e, es, s, ss`, empty payload) to a responder whose key is pinned.
+    /// Writes message 1 (`e, es, e1, s, ss`, empty payload) to a responder whose key is pinned.
     pub fn start(
         local: &StaticKey,
         remote: &PublicKey,
@@ -65,15 +108,19 @@ impl Initiator {
     }
 
     fn write(mut state: HandshakeState) -> Result<(Self, Bytes), HandshakeError> {
-        let mut message = BytesMut::zeroed(96);
+        let mut message = BytesMut::zeroed(MESSAGE_1_LEN);
         let len = state
             .write_message(&[], &mut message)
             .map_err(|_| HandshakeError::Local)?;
-        message.truncate(len);
+        // snow lets a KEM fail to generate a key, and sends what there is.
+        if len != MESSAGE_1_LEN {
+            return Err(HandshakeError::Local);
+        }
+        let state = Box::new(state);
         Ok((Self { state }, message.freeze()))
     }
 
-    /// Reads message 2 (`e, ee, se`), which proves that the responder holds the pinned key. Returns its payload.
+    /// Reads message 2 (`e, ee, ekem1, se`), which proves that the responder holds the pinned key. Returns its payload.
     pub fn finish(self, message: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
         let (keys, payload) = self.finish_keys(message)?;
         Ok((Transport::new(&keys), payload))
@@ -101,20 +148,20 @@ impl Responder {
     }
 
     fn accept(mut state: HandshakeState, message: &[u8]) -> Result<Self, HandshakeError> {
-        let mut payload = vec![0; message.len().min(NOISE_MESSAGE_MAX)];
-        let len = state
-            .read_message(message, &mut payload)
-            .map_err(|_| HandshakeError::Verify)?;
-        if len != 0 {
-            // The payload of message 1 must be empty: it has no forward secrecy and can be replayed.
+        // The payload of message 1 must be empty: it has no forward secrecy and can be replayed.
+        if message.len() != MESSAGE_1_LEN {
             return Err(HandshakeError::Verify);
         }
+        let mut payload = [0; MESSAGE_1_LEN];
+        state
+            .read_message(message, &mut payload)
+            .map_err(|_| HandshakeError::Verify)?;
         let remote = state
             .get_remote_static()
             .and_then(|key| <[u8; 32]>::try_from(key).ok())
             .ok_or(HandshakeError::Verify)?;
         Ok(Self {
-            state,
+            state: Box::new(state),
             remote: PublicKey::from_bytes(remote),
         })
     }
@@ -124,18 +171,21 @@ impl Responder {
         &self.remote
     }
 
-    /// Writes message 2 with `payload`.
+    /// Writes message 2 with `payload`. Fails with [`HandshakeError::KemKey`] if the key in message 1 is invalid.
     pub fn finish(self, payload: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
         let (keys, message) = self.finish_keys(payload)?;
         Ok((Transport::new(&keys), message))
     }
 
     pub(crate) fn finish_keys(mut self, payload: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
-        let mut message = BytesMut::zeroed(payload.len() + 96);
+        let mut message = BytesMut::zeroed(MESSAGE_2_LEN + payload.len());
         let len = self
             .state
             .write_message(payload, &mut message)
-            .map_err(|_| HandshakeError::Local)?;
+            .map_err(|error| match error {
+                snow::Error::Kem => HandshakeError::KemKey,
+                _ => HandshakeError::Local,
+            })?;
         message.truncate(len);
         Ok((into_keys(self.state)?, message.freeze()))
     }
@@ -144,9 +194,22 @@ impl Responder {
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 
+/// Message 1 of a hostile client: it verifies, and its ML-KEM key is invalid.
+#[cfg(test)]
+pub(crate) fn start_with_invalid_kem_key(key: &StaticKey, remote: &PublicKey, prologue: &[u8]) -> Bytes {
+    let resolver = HostileResolver(Resolver::without_kem_randomness());
+    let state = resolved(key, prologue, Box::new(resolver))
+        .unwrap()
+        .remote_public_key(remote.as_bytes())
+        .and_then(Builder::build_initiator)
+        .unwrap();
+    Initiator::write(state).unwrap().1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resolver::ephemeral;
     use crate::transport::TransportError;
 
     fn pair(
@@ -226,6 +289,87 @@ mod tests {
     }
 
     #[test]
+    fn messages_have_the_documented_lengths_and_no_other_is_read() {
+        let (client, server) = (StaticKey::generate().unwrap(), StaticKey::generate().unwrap());
+        let start = || Initiator::start(&client, server.public(), b"").unwrap();
+        let (_, message1) = start();
+        assert_eq!(message1.len(), 1296);
+        let (_, message2) = Responder::read(&server, b"", &message1)
+            .unwrap()
+            .finish(b"hello")
+            .unwrap();
+        assert_eq!(message2.len(), 1152 + 5);
+        // A valid message that was cut, or has bytes behind it, on both sides of each of its fields.
+        for len in (0..=1400).chain([NOISE_MESSAGE_MAX, NOISE_MESSAGE_MAX + 1]) {
+            let resized = |message: &Bytes| {
+                let mut message = message.to_vec();
+                message.resize(len, 0);
+                message
+            };
+            if len != message1.len() {
+                let read = Responder::read(&server, b"", &resized(&message1));
+                assert_eq!(
+                    read.err(),
+                    Some(HandshakeError::Verify),
+                    "message 1 of {len} bytes"
+                );
+            }
+            let (initiator, message1) = start();
+            let responder = Responder::read(&server, b"", &message1).unwrap();
+            let (_, message2) = responder.finish(b"hello").unwrap();
+            if len != message2.len() {
+                let finished = initiator.finish(&resized(&message2));
+                assert_eq!(
+                    finished.err(),
+                    Some(HandshakeError::Verify),
+                    "message 2 of {len} bytes"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_randomness_nothing_is_sent_and_the_fault_is_local() {
+        let (client, server) = (StaticKey::generate().unwrap(), StaticKey::generate().unwrap());
+        let start = || Initiator::start(&client, server.public(), b"");
+        let (_, message1) = start().unwrap();
+        let read = || Responder::read(&server, b"", &message1);
+
+        // The draw of the KEM, then that of X25519.
+        ephemeral::fail();
+        assert_eq!(start().err(), Some(HandshakeError::Local));
+        ephemeral::fix_kem([1; 64]);
+        ephemeral::fail();
+        assert_eq!(start().err(), Some(HandshakeError::Local));
+        ephemeral::fail();
+        assert_eq!(read().err(), Some(HandshakeError::Local));
+        let responder = read().unwrap();
+        ephemeral::fail();
+        assert_eq!(responder.finish(b"").err(), Some(HandshakeError::Local));
+        assert!(ephemeral::all_drawn());
+    }
+
+    #[test]
+    fn a_message_1_without_a_kem_key_is_not_sent() {
+        let (client, server) = (StaticKey::generate().unwrap(), StaticKey::generate().unwrap());
+        let state = resolved(&client, b"", Box::new(Resolver::without_kem_randomness()))
+            .unwrap()
+            .remote_public_key(server.public().as_bytes())
+            .and_then(Builder::build_initiator)
+            .unwrap();
+        assert_eq!(Initiator::write(state).err(), Some(HandshakeError::Local));
+    }
+
+    #[test]
+    fn an_invalid_kem_key_is_the_fault_of_the_peer() {
+        let (client, server) = (StaticKey::generate().unwrap(), StaticKey::generate().unwrap());
+        let message1 = start_with_invalid_kem_key(&client, server.public(), b"");
+        let responder = Responder::read(&server, b"", &message1).unwrap();
+        assert_eq!(responder.remote(), client.public());
+        assert_eq!(responder.finish(b"").err(), Some(HandshakeError::KemKey));
+    }
+
+    #[test]
     fn a_lost_repeated_or_altered_transport_message_is_fatal() {
         let (mut client, mut server) = pair(b"", b"").unwrap();
         let mut seal = |text: &[u8]| {
@@ -244,9 +388,9 @@ mod tests {
         server.open(&second).unwrap();
     }
 
-    /// The test vector of this suite from the cacophony set.
+    /// The cacophony set has no vector of the suite. Its vector without `hfs` has all other primitives and tokens.
     #[test]
-    fn the_noise_vector_of_the_suite_holds() {
+    fn the_noise_vector_of_the_suite_without_its_kem_holds() {
         let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
         let prologue = hex("4a6f686e2047616c74");
         let init_static = hex("e61ef9919cde45dd5f82166404bd08e38bceb5dfdfded0a34c8df7ed542214d1");
@@ -255,7 +399,8 @@ mod tests {
         let resp_static = hex("4a3acbfdb163dec651dfa3194dece676d437029c62a408b4c5ea9114246e4893");
         let resp_ephemeral = hex("bbdb4cdbd309f1a1f2e1456967fe288cadd6f712d65dc7b7793d5e63da6b375b");
         let build = |key: &'static [u8], ephemeral: &'static [u8]| {
-            Builder::with_resolver(SUITE.parse().unwrap(), Box::new(AwsLcResolver))
+            let params = "Noise_IK_25519_AESGCM_SHA256".parse().unwrap();
+            Builder::with_resolver(params, Box::new(Resolver::without_kem_randomness()))
                 .local_private_key(key)
                 .unwrap()
                 .prologue(Box::leak(prologue.clone().into_boxed_slice()))
@@ -301,7 +446,7 @@ mod tests {
             initiator.get_handshake_hash(),
             hex("669c8640d9e42a3cda2f232f78597ceefb01daa6e3df81181ccce6fc6b5026bf")
         );
-        let mut initiator = Transport::new(&into_keys(initiator).unwrap());
+        let mut initiator = Transport::new(&into_keys(Box::new(initiator)).unwrap());
         let mut sealed = BytesMut::new();
         initiator
             .seal(&hex("462e20412e20486179656b"), &mut sealed)

@@ -36,7 +36,7 @@ pub struct StaticKey {
 /// 32 secret bytes that stay at one address: a move copies only the pointer and leaves no copy of the secret.
 type Secret = Box<Zeroizing<[u8; 32]>>;
 
-/// A static Noise public key. As text it names its suite: `Noise_IK_25519_AESGCM_SHA256:…` (base64url).
+/// A static Noise public key. As text it names its suite: `Noise_IKhfs_25519+MLKEM768_AESGCM_SHA256:…` (base64url).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
@@ -322,11 +322,12 @@ mod tests {
     fn public_keys_name_their_suite() {
         let key = StaticKey::generate().unwrap();
         let text = key.public().to_string();
-        assert!(text.starts_with("Noise_IK_25519_AESGCM_SHA256:"));
+        assert!(text.starts_with("Noise_IKhfs_25519+MLKEM768_AESGCM_SHA256:"));
         assert_eq!(text.parse::<PublicKey>().unwrap(), *key.public());
         for bad in [
             "",
-            "Noise_IK_25519_AESGCM_SHA256:",
+            "Noise_IKhfs_25519+MLKEM768_AESGCM_SHA256:",
+            &text.replace("IKhfs_25519+MLKEM768", "IK_25519"),
             &text[5..],
             &format!("{text}A"),
         ] {

@@ -19,7 +19,7 @@ pub fn prologue(exec_server: ExecServerId, session: SessionId) -> Vec<u8> {
         &exec_server.0,
         &session.0,
     ];
-    let mut out = Vec::with_capacity(160);
+    let mut out = Vec::with_capacity(176);
     for part in parts {
         put_part(&mut out, part);
     }
@@ -49,8 +49,8 @@ mod tests {
     fn the_prologue_is_stable() {
         let bytes = prologue(ExecServerId([1; 16]), SessionId([2; 16]));
         let mut expected = Vec::new();
-        expected.extend_from_slice(b"\x00\x10baton.channel.v1\x00\x04\x00\x00\x00\x01");
-        expected.extend_from_slice(b"\x00\x1cNoise_IK_25519_AESGCM_SHA256");
+        expected.extend_from_slice(b"\x00\x10baton.channel.v1\x00\x04\x00\x00\x00\x02");
+        expected.extend_from_slice(b"\x00\x28Noise_IKhfs_25519+MLKEM768_AESGCM_SHA256");
         expected.extend_from_slice(b"\x00\x26initiator=client,responder=exec-server");
         expected.extend_from_slice(b"\x00\x10");
         expected.extend_from_slice(&[1; 16]);

@@ -1,4 +1,4 @@
-//! Renews the keys while calls are open: an IK handshake inside the session whose keys it renews.
+//! Renews the keys while calls are open: an IKhfs handshake inside the session whose keys it renews.
 //!
 //! ```text
 //!  exec-server                    client
@@ -48,9 +48,12 @@ pub enum RekeyError {
     /// The peer must not send this message, or not in this phase.
     #[error("the peer broke the protocol: {0}")]
     Unexpected(&'static str),
-    /// The handshake does not continue this session, or there is no randomness here.
+    /// The peer's handshake does not continue this session, or has an invalid key.
     #[error("a rekey failed: {0}")]
-    Handshake(#[from] HandshakeError),
+    Handshake(HandshakeError),
+    /// No fault of the peer: there is no randomness here.
+    #[error("a rekey failed: no randomness from the operating system")]
+    Local,
     /// The static key is not that of the session's client.
     #[error("the client used a different static key in a rekey than in the session")]
     OtherKey,
@@ -60,6 +63,15 @@ pub enum RekeyError {
     /// The peer took longer than [`RekeyPolicy::timeout`].
     #[error("the peer did not answer in a rekey in time")]
     Timeout,
+}
+
+impl From<HandshakeError> for RekeyError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Local => Self::Local,
+            HandshakeError::Verify | HandshakeError::KemKey => Self::Handshake(error),
+        }
+    }
 }
 
 /// The role of this end, and the static keys of both ends.
@@ -106,8 +118,7 @@ enum Phase {
     Steady,
     /// Client: `Start` is to be sent while `start` is `Some`, and was sent afterwards.
     Starting {
-        /// Boxed, because it is large and rarely present.
-        initiator: Box<Initiator>,
+        initiator: Initiator,
         start: Option<Bytes>,
         /// The exec-server has requested a rekey too.
         requested: bool,
@@ -264,7 +275,7 @@ impl Session {
             Endpoint::Client { key, exec_server } => {
                 let (initiator, start) = Initiator::start(key, exec_server, &self.next_prologue())?;
                 Phase::Starting {
-                    initiator: Box::new(initiator),
+                    initiator,
                     start: Some(start),
                     requested,
                 }

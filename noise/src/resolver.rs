@@ -1,20 +1,46 @@
-//! Provides snow with primitives from aws-lc-rs, and with randomness from the operating system.
+//! Provides snow with primitives from aws-lc-rs and, in [`kem`], with ML-KEM-768; all randomness is the operating
+//! system's.
 //!
 //! aws-lc's own generator is never used: its first use costs 27 ms of jitter entropy per process.
 
+use std::cell::Cell;
+
 use aws_lc_rs::{aead, agreement, digest};
-use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::params::{CipherChoice, DHChoice, HashChoice, KemChoice};
 use snow::resolvers::CryptoResolver;
-use snow::types::{Cipher, Dh, Hash, Random};
+use snow::types::{Cipher, Dh, Hash, Kem, Random};
 use zeroize::Zeroize;
+
+#[cfg(test)]
+pub(crate) mod hostile;
+pub(crate) mod kem;
+
+use kem::{KemRandomness, MlKem768};
 
 const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 
-/// Resolves only the primitives of [`SUITE`](crate::suite::SUITE).
-pub(crate) struct AwsLcResolver;
+/// Resolves only the primitives of [`SUITE`](crate::suite::SUITE), for one handshake.
+pub(crate) struct Resolver {
+    /// Taken by the handshake's KEM.
+    kem: Cell<Option<KemRandomness>>,
+}
 
-impl CryptoResolver for AwsLcResolver {
+impl Resolver {
+    pub(crate) fn new(kem: KemRandomness) -> Self {
+        Self {
+            kem: Cell::new(Some(kem)),
+        }
+    }
+
+    /// A resolver whose KEM cannot generate a key.
+    #[cfg(test)]
+    pub(crate) fn without_kem_randomness() -> Self {
+        Self { kem: Cell::new(None) }
+    }
+}
+
+impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
         Some(Box::new(OsRandom))
     }
@@ -30,19 +56,28 @@ impl CryptoResolver for AwsLcResolver {
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
         matches!(choice, CipherChoice::AESGCM).then(|| Box::<AesGcm>::default() as Box<dyn Cipher>)
     }
+
+    fn resolve_kem(&self, _placeholder: &KemChoice) -> Option<Box<dyn Kem>> {
+        Some(Box::new(MlKem768::new(self.kem.take())))
+    }
 }
 
 struct OsRandom;
 
 impl Random for OsRandom {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
-        #[cfg(test)]
-        if let Some(fixed) = ephemeral::next() {
-            dest.copy_from_slice(&fixed);
-            return Ok(());
-        }
-        getrandom::fill(dest).map_err(|_| snow::Error::Rng)
+        fill(dest).map_err(|_| snow::Error::Rng)
     }
+}
+
+/// Fills with randomness of the operating system; in unit tests, with what [`ephemeral`] has prepared.
+fn fill(dest: &mut [u8]) -> Result<(), getrandom::Error> {
+    #[cfg(test)]
+    if let Some(prepared) = ephemeral::next(dest.len()) {
+        dest.copy_from_slice(&prepared?);
+        return Ok(());
+    }
+    getrandom::fill(dest)
 }
 
 #[derive(Default)]
@@ -212,28 +247,49 @@ impl Cipher for AesGcm {
     }
 }
 
-/// Ephemeral private keys for unit tests of this crate. Only test builds contain this module.
+/// Prepared randomness for unit tests of this crate. Only test builds contain this module.
 #[cfg(test)]
 pub(crate) mod ephemeral {
     use std::cell::RefCell;
     use std::collections::VecDeque;
 
+    /// `None`: the operating system has no randomness.
+    type Prepared = VecDeque<Option<Vec<u8>>>;
+
     thread_local! {
-        static NEXT: RefCell<VecDeque<[u8; 32]>> = const { RefCell::new(VecDeque::new()) };
+        static NEXT: RefCell<Prepared> = const { RefCell::new(VecDeque::new()) };
     }
 
-    /// Sets the ephemeral keys of the next handshakes of this thread, in this order.
+    /// Sets the X25519 keys of the next handshakes of this thread, in this order.
     pub(crate) fn fix(keys: impl IntoIterator<Item = [u8; 32]>) {
-        NEXT.with_borrow_mut(|next| next.extend(keys));
+        NEXT.with_borrow_mut(|next| next.extend(keys.into_iter().map(|key| Some(key.to_vec()))));
     }
 
-    /// Whether every fixed key was used.
+    /// Sets what the KEM of the next handshake of this thread draws; the X25519 key is drawn after it. An initiator's
+    /// KEM uses all of it (`d` and `z`), a responder's the first half (`m`).
+    pub(crate) fn fix_kem(randomness: [u8; 64]) {
+        NEXT.with_borrow_mut(|next| next.push_back(Some(randomness.to_vec())));
+    }
+
+    /// Makes the next draw of this thread fail.
+    pub(crate) fn fail() {
+        NEXT.with_borrow_mut(|next| next.push_back(None));
+    }
+
+    /// Whether everything prepared was drawn.
     pub(crate) fn all_drawn() -> bool {
         NEXT.with_borrow(VecDeque::is_empty)
     }
 
-    pub(super) fn next() -> Option<[u8; 32]> {
-        NEXT.with_borrow_mut(VecDeque::pop_front)
+    /// Draws `len` bytes. Random if what is prepared has another length.
+    pub(super) fn next(len: usize) -> Option<Result<Vec<u8>, getrandom::Error>> {
+        NEXT.with_borrow_mut(|next| {
+            let is_next = next
+                .front()
+                .is_some_and(|bytes| bytes.as_ref().is_none_or(|bytes| bytes.len() == len));
+            let bytes = if is_next { next.pop_front()? } else { return None };
+            Some(bytes.ok_or(getrandom::Error::UNSUPPORTED))
+        })
     }
 }
 

@@ -56,4 +56,4 @@ pub mod warm {
 }
 
 /// The protocol version that both ends put into the Noise prologue and the registration proof.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

@@ -17,7 +17,7 @@ pub(crate) const HANDSHAKE: Target = Target {
 
 const PROLOGUE: &[u8] = b"prologue";
 
-/// The static keys. The ephemeral keys are fixed too, so that genuine messages can be committed as seeds.
+/// The static keys. The ephemeral keys and the KEM's randomness are fixed too, so that genuine messages can be committed as seeds.
 struct Keys {
     client: StaticKey,
     server: StaticKey,
@@ -37,7 +37,7 @@ impl Keys {
     }
 
     fn initiator(&self) -> HandshakeState {
-        builder(&self.client, PROLOGUE)
+        builder_with(&self.client, PROLOGUE, KemRandomness::fixed([5; 64]))
             .expect("a builder")
             .fixed_ephemeral_key_for_testing_only(&[3; 32])
             .remote_public_key(self.server.public().as_bytes())
@@ -50,7 +50,7 @@ impl Keys {
     }
 
     fn responder(&self) -> HandshakeState {
-        builder(&self.server, PROLOGUE)
+        builder_with(&self.server, PROLOGUE, KemRandomness::fixed([6; 64]))
             .expect("a builder")
             .fixed_ephemeral_key_for_testing_only(&[4; 32])
             .build_responder()
@@ -93,7 +93,7 @@ fn run(bytes: &[u8]) {
         // A payload of the client in message 1.
         2 => {
             let payload = input.chunk();
-            let mut message = vec![0; payload.len() + 96];
+            let mut message = vec![0; MESSAGE_1_LEN + payload.len()];
             let written = keys.initiator().write_message(payload, &mut message);
             if let Ok(len) = written {
                 let accepted = keys.accept(&message[..len]);
@@ -109,7 +109,7 @@ fn run(bytes: &[u8]) {
         }
         // A genuine message with one altered byte.
         4 => {
-            let (is_first, at, by) = (input.bool(), usize::from(input.u8()), input.u8());
+            let (is_first, at, by) = (input.bool(), usize::from(input.u16()), input.u8());
             let (initiator, first) = keys.start();
             let mut message = if is_first { first } else { keys.answer(b"hello").1 }.to_vec();
             let at = at % message.len();
@@ -141,16 +141,18 @@ fn run(bytes: &[u8]) {
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let keys = Keys::new();
     let raw = |kind, bytes: &[u8]| Script::default().u8(kind).raw(bytes).done();
+    let altered = |is_first, at, by| Script::default().u8(4).u8(is_first).u16(at).u8(by).done();
     vec![
         ("message-1", raw(0, &keys.start().1)),
-        ("message-1-short", raw(0, &keys.start().1[..95])),
+        ("message-1-short", raw(0, &keys.start().1[..MESSAGE_1_LEN - 1])),
         ("message-2", raw(1, &keys.answer(b"hello").1)),
         ("message-2-other", raw(1, &keys.answer(b"hallo").1)),
         ("payload-1", Script::default().u8(2).chunk(b"early").done()),
         ("payload-1-empty", Script::default().u8(2).chunk(b"").done()),
         ("payload-2", Script::default().u8(3).chunk(b"hello").done()),
-        ("altered-1", raw(4, &[1, 40, 1])),
-        ("altered-2", raw(4, &[0, 0, 0x80])),
+        ("altered-1", altered(1, 40, 1)),
+        ("altered-2", altered(0, 0, 0x80)),
+        ("altered-ciphertext", altered(0, 32, 1)),
         (
             "transport",
             Script::default().u8(5).chunk(&[9; 20]).raw(b"plaintext").done(),

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
+use crate::handshake::{MESSAGE_1_LEN, MESSAGE_2_LEN, start_with_invalid_kem_key};
 use crate::policy::KeyLimit;
+use crate::resolver::ephemeral;
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -573,13 +575,13 @@ fn any_flipped_bit_of_a_rekey_fails_it() {
         Bytes::from(altered)
     };
     let failed = Err(RekeyError::Handshake(HandshakeError::Verify));
-    for byte in 0..96 {
+    for byte in 0..MESSAGE_1_LEN {
         let mut pair = Pair::new(lasting(), lasting());
         pair.begin(Client);
         let Some(Control::Start(start)) = pair.send_control(Client) else {
             panic!("a client starts")
         };
-        assert_eq!(start.len(), 96);
+        assert_eq!(start.len(), MESSAGE_1_LEN);
         let altered = Control::Start(flipped(&start, byte));
         assert_eq!(
             pair.handle_control_at(Server, altered),
@@ -587,7 +589,7 @@ fn any_flipped_bit_of_a_rekey_fails_it() {
             "byte {byte} of message 1"
         );
     }
-    for byte in 0..48 {
+    for byte in 0..MESSAGE_2_LEN {
         let mut pair = Pair::new(lasting(), lasting());
         pair.begin(Client);
         pair.send_control(Client);
@@ -595,7 +597,7 @@ fn any_flipped_bit_of_a_rekey_fails_it() {
         let Some(Control::Answer(answer)) = pair.send_control(Server) else {
             panic!("an exec-server answers")
         };
-        assert_eq!(answer.len(), 48);
+        assert_eq!(answer.len(), MESSAGE_2_LEN);
         let altered = Control::Answer(flipped(&answer, byte));
         assert_eq!(
             pair.handle_control_at(Client, altered),
@@ -664,6 +666,43 @@ fn a_rekey_with_another_client_key_is_refused() {
         pair.deliver_next_from(Client),
         Err(Failure::Rekey(RekeyError::OtherKey))
     );
+}
+
+#[test]
+fn a_rekey_with_an_invalid_kem_key_is_the_fault_of_the_client() {
+    let keys = [StaticKey::generate().unwrap(), StaticKey::generate().unwrap()].map(Arc::new);
+    let mut pair = Pair::with_keys(&keys, b"prologue", lasting(), lasting());
+    let prologue = pair.client.next_prologue();
+    let start = Control::Start(start_with_invalid_kem_key(&keys[0], keys[1].public(), &prologue));
+    let answer = pair.server.handle_control(pair.now, start).unwrap().unwrap();
+    let failed = RekeyError::Handshake(HandshakeError::KemKey);
+    assert_eq!(pair.server.answer(pair.now, answer), Err(failed));
+}
+
+/// An end without randomness ends its session, and blames nobody for it.
+#[test]
+fn a_rekey_without_randomness_is_not_the_fault_of_the_peer() {
+    let now = Instant::now();
+    let mut pair = Pair::new(lasting(), lasting());
+    ephemeral::fail();
+    assert_eq!(pair.client.begin(now, false), Err(RekeyError::Local));
+    assert!(!pair.client.wants_control(), "nothing is sent");
+    ephemeral::fail();
+    let requested = pair.client.handle_control(now, Control::Request);
+    assert_eq!(requested.err(), Some(RekeyError::Local));
+
+    pair.begin(Client);
+    let Some(start) = pair.client.control() else {
+        panic!("a client starts")
+    };
+    ephemeral::fail();
+    let read = pair.server.handle_control(now, start.clone());
+    assert_eq!(read.err(), Some(RekeyError::Local));
+    let answer = pair.server.handle_control(now, start).unwrap().unwrap();
+    ephemeral::fail();
+    assert_eq!(pair.server.answer(now, answer), Err(RekeyError::Local));
+    assert!(!pair.server.wants_control(), "nothing is sent");
+    assert!(ephemeral::all_drawn());
 }
 
 #[test]
