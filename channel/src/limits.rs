@@ -89,7 +89,7 @@ pub const EXEC_SERVER_SESSIONS: usize = baton_proto::limits::EXEC_SERVER_SESSION
 pub const SESSION_WEIGHT: usize = 4;
 
 /// Handshakes that wait for a session slot, over all keys. A key may add one while it has fewer than the free queue
-/// slots. About 4 KiB each.
+/// slots. About 8 KiB each, of which snow reserves 4 for a client's ML-KEM key.
 pub const SESSION_QUEUE: usize = 512;
 
 /// Limit on unconfirmed sessions of an exec-server with a limit of `sessions`. A session is unconfirmed until the
@@ -106,7 +106,7 @@ pub const fn max_unconfirmed(sessions: usize) -> usize {
 /// 500 commands at once.
 pub const UNCONFIRMED_WEIGHT: usize = 4;
 
-/// Handshakes that wait for an unconfirmed slot, about 4 KiB each. Pairs of key and origin share the queue.
+/// Handshakes that wait for an unconfirmed slot, about 8 KiB each. Pairs of key and origin share the queue.
 pub const UNCONFIRMED_QUEUE: usize = 256;
 
 /// Time that a handshake waits for an unconfirmed slot and a session slot before the client is asked to retry. Shorter
@@ -122,7 +122,7 @@ pub const SESSION_RETRY: Duration = Duration::from_millis(500);
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Handshake slots of an exec-server: sessions between the announcement of a dial and the decryption of its client's
-/// key. Protects memory from unknown clients: about 70 KiB each, and 4 MiB of the outer window at worst. Origins, as
+/// key. Protects memory from unknown clients: about 75 KiB each, and 4 MiB of the outer window at worst. Origins, as
 /// the relay reports them, share the slots: an origin may take one while it has fewer than the free ones. A single
 /// origin gets at most half of them, and a further origin always gets one.
 pub const MAX_HALF_OPEN: usize = 128;

@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(&out[..], b"\x00\x00\x00\x00\x05\x0a\x03abc");
         out.clear();
         put_version(&mut out);
-        assert_eq!(&out[..], b"\x00\x00\x00\x00\x02\x20\x01");
+        assert_eq!(&out[..], b"\x00\x00\x00\x00\x02\x20\x02");
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub const HEADER_LIST_BYTES: u32 = 8 * 1024;
 pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 
 /// Dials that are announced to one exec-server and not yet accepted. An exec-server divides its handshake slots by the
-/// dials' origins, so it should know many dials. An exec-server that accepts none can occupy this many times 16 KiB.
+/// dials' origins, so it should know many dials. An exec-server that accepts none can occupy this many times 17 KiB.
 pub const ANNOUNCED_DIALS: usize = 256;
 
 /// Sessions to one exec-server: those that it serves, and further accepted dials: 128 handshakes, 768 that wait for
@@ -224,7 +224,7 @@ pub struct Limits {
     /// Dials of one address whose first frame has not arrived; 16 KiB each. They cost their peer nothing, so the
     /// exec-server is not notified of them.
     pub silent_per_address: usize,
-    /// Dials that wait for a session slot, for all exec-servers together; 16 KiB each.
+    /// Dials that wait for a session slot, for all exec-servers together; 17 KiB each, of which message 1 is 1.3.
     pub waiting: usize,
     /// Dials that wait for a session slot of one exec-server.
     pub waiting_per_exec_server: usize,

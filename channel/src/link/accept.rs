@@ -74,7 +74,7 @@ pub(crate) enum AcceptError {
     Connect(#[from] RelayError),
     #[error("the relay did not connect the session: {0}")]
     Stream(#[from] StreamOpenError),
-    #[error("{0}: the client pins another key, or the relay altered the handshake")]
+    #[error("{0}{cause}", cause = cause(.0))]
     Handshake(#[from] HandshakeError),
     #[error(
         "{source}: the client speaks protocol version {version}, this exec-server {PROTOCOL_VERSION} (the relay reports \
@@ -83,6 +83,14 @@ pub(crate) enum AcceptError {
     OtherVersion { version: u32, source: HandshakeError },
     #[error("the client did not finish the handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
+}
+
+/// What a failed handshake can come from, where it is not the error itself.
+fn cause(error: &HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::Verify => ": the client pins another key, or the relay altered the handshake",
+        HandshakeError::KemKey | HandshakeError::Local => "",
+    }
 }
 
 /// Why a client whose message 1 is verified is not served.
@@ -268,7 +276,7 @@ impl Acceptor {
         let responder = Responder::read(&self.key, &prologue(self.id, session), &message1);
         // The version is an unauthenticated hint. It is read only after message 1 failed to verify, so that a relay
         // cannot stop a valid handshake with it.
-        if let (Err(source), version) = (&responder, incoming.version)
+        if let (Err(source @ HandshakeError::Verify), version) = (&responder, incoming.version)
             && !matches!(version, 0 | PROTOCOL_VERSION)
         {
             std::mem::forget(close_on_drop);
@@ -395,6 +403,17 @@ impl Accepted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_message_that_does_not_verify_is_said_to_be_of_another_key() {
+        let told = |error| AcceptError::Handshake(error).to_string();
+        assert!(told(HandshakeError::Verify).contains("pins another key"));
+        assert_eq!(
+            told(HandshakeError::KemKey),
+            "the peer sent an invalid ML-KEM key"
+        );
+        assert!(!told(HandshakeError::Local).contains("client"));
+    }
 
     #[test]
     fn an_origin_of_any_length_is_accepted() {

@@ -90,7 +90,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         (
             "frames",
-            cut(&[], &[frame(96, 0), frame(48, 1 << 41), frame(0, 0)].concat()),
+            cut(&[], &[frame(1296, 0), frame(1152, 1 << 41), frame(0, 0)].concat()),
         ),
         ("cut", cut(&[0, 6], &[frame(40, 5), frame(2_000, 5)].concat())),
         // As a relay writes it: the stamp follows, in padded varints.

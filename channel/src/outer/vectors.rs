@@ -86,7 +86,7 @@ fn cases() -> Vec<Case> {
         refused("compressed", &[1, 0, 0, 0, 0]),
         refused("65,600 bytes", &[0, 0, 1, 0, 0x40]),
         refused("no protobuf", &[0, 0, 0, 0, 1, 0xff]),
-        refused("version 2 in place of a Noise message", &[0, 0, 0, 0, 2, 0x20, 2]),
+        refused("version 1 in place of a Noise message", &[0, 0, 0, 0, 2, 0x20, 1]),
         refused("a cut prefix", &[0, 0, 0]),
         refused("a cut message", &written(b"abc")[..9]),
     ]

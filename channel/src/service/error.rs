@@ -144,6 +144,8 @@ impl SessionError {
             Self::Rekey(RekeyError::Handshake(_)) => {
                 (go_away::Reason::ProtocolError, "the handshake of a rekey failed")
             }
+            // The peer may begin a new session at once; nothing is wrong with what it sent.
+            Self::Rekey(RekeyError::Local) => (go_away::Reason::Shutdown, "no randomness for a rekey"),
             Self::Rekey(RekeyError::OtherKey) => (go_away::Reason::ProtocolError, "a rekey with another key"),
             Self::Rekey(RekeyError::TooOften) => (go_away::Reason::LimitExceeded, "rekeys"),
             Self::Rekey(RekeyError::Timeout) => {
@@ -168,9 +170,11 @@ impl SessionError {
             | Self::Mux(MuxError::Silent | MuxError::Unanswered)
             | Self::Rekey(RekeyError::Timeout)
             | Self::Unconfirmed => CallEnd::ClientLost,
-            Self::ConnectionLost(_) | Self::Outer(_) | Self::Transport(_) | Self::Interrupted { .. } => {
-                CallEnd::ConnectionLost
-            }
+            Self::ConnectionLost(_)
+            | Self::Outer(_)
+            | Self::Transport(_)
+            | Self::Interrupted { .. }
+            | Self::Rekey(RekeyError::Local) => CallEnd::ConnectionLost,
             Self::Mux(_) | Self::Rekey(_) => CallEnd::Violation,
             Self::Revoked | Self::AllowListUnusable => CallEnd::Revoked,
             // The client sent a `GoAway`.
@@ -195,6 +199,7 @@ impl SessionError {
     pub(crate) fn into_status(self) -> Status {
         let code = match self {
             Self::NotAllowed | Self::Revoked => Code::PermissionDenied,
+            Self::Rekey(RekeyError::Local) => Code::Unavailable,
             Self::Mux(_)
             | Self::Rejected { .. }
             | Self::Outer(_)

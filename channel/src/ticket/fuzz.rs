@@ -66,12 +66,12 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let zero = PublicKey::from_bytes([0; 32]).to_string();
     let text = |text: &str| [b"\0", text.as_bytes()].concat();
     vec![
-        ("content", wire(1, "http://127.0.0.1:7700", &key)),
-        ("content-tls", wire(1, "https://[2001:db8::1]", &key)),
-        ("other-version", wire(2, "http://a", &key)),
-        ("low-order", wire(1, "http://a", &zero)),
-        ("bad-key", wire(1, "ftp://a/b?c", "Noise_IK")),
-        ("text", text(&armoured(&wire(1, "http://a:1", &key)[1..]))),
+        ("content", wire(2, "http://127.0.0.1:7700", &key)),
+        ("content-tls", wire(2, "https://[2001:db8::1]", &key)),
+        ("other-version", wire(1, "http://a", &key)),
+        ("low-order", wire(2, "http://a", &zero)),
+        ("bad-key", wire(2, "ftp://a/b?c", "Noise_IK")),
+        ("text", text(&armoured(&wire(2, "http://a:1", &key)[1..]))),
         ("prefix", text("baton1:")),
         ("damaged", text("baton1:AAAAAAAA")),
         ("url", text("http://user@host:7700/")),

@@ -104,7 +104,7 @@ fn cases() -> Vec<Case> {
             "4,097 characters",
             &format!("{text}{}", "A".repeat(TICKET_MAX + 1 - text.len())),
         ),
-        refused("version 2", &changed(|wire| wire.version = 2)),
+        refused("version 1", &changed(|wire| wire.version = 1)),
         refused("no version", &changed(|wire| wire.version = 0)),
         refused(
             "an id of 15 bytes",

@@ -225,7 +225,10 @@ async fn undecryptable_and_invalid_key_exchange_messages_are_answered_with_a_rea
     let stack = Stack::start(Mounted::echo()).await;
     let rekey = |body: &[u8]| frames::mux(kind::REKEY, 0, body);
     let sealed = [
-        (rekey(&[1; 96]), "the handshake of a rekey failed"),
+        (
+            rekey(&[1; baton_noise::MESSAGE_1_LEN]),
+            "the handshake of a rekey failed",
+        ),
         (frames::mux(kind::SWITCH, 0, b""), "a new key without a rekey"),
     ];
     for (plaintext, detail) in sealed {

@@ -8,7 +8,8 @@ use baton_channel::allow::AllowList;
 use baton_channel::key::StaticKey;
 use baton_channel::{Channel, Notice, SessionError};
 use baton_mux::limits::PING_INTERVAL;
-use baton_noise::{KeyLimit, RekeyError, RekeyPolicy};
+use baton_noise::{KeyLimit, MESSAGE_1_LEN, MESSAGE_2_LEN, RekeyError, RekeyPolicy};
+use baton_support::frames;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::StreamExt;
 use rand::rngs::SmallRng;
@@ -173,13 +174,19 @@ async fn an_idle_session_renews_its_keys_by_age() {
 #[tokio::test]
 async fn what_a_client_may_not_say_about_keys_ends_its_session_and_no_other() {
     let mut stack = Stack::start(Mounted::echo()).await;
-    let frame = |kind: u8, body: &[u8]| [&[kind, 0, 0, body.len() as u8, 0, 0, 0, 0], body].concat();
+    let frame = |kind: u8, body: &[u8]| frames::mux(kind, 0, body);
     for (name, plaintext) in [
         ("a switch without a rekey", frame(9, b"")),
         ("a request", frame(10, b"")),
-        ("a start that does not verify", frame(10, &[1; 96])),
-        ("an answer", [frame(10, &[1; 48]), frame(9, b"")].concat()),
-        ("two starts", [frame(10, &[1; 96]), frame(10, &[1; 96])].concat()),
+        ("a start that does not verify", frame(10, &[1; MESSAGE_1_LEN])),
+        (
+            "an answer",
+            [frame(10, &[1; MESSAGE_2_LEN]), frame(9, b"")].concat(),
+        ),
+        (
+            "two starts",
+            [frame(10, &[1; MESSAGE_1_LEN]), frame(10, &[1; MESSAGE_1_LEN])].concat(),
+        ),
         ("a switch with a body", frame(9, b"x")),
     ] {
         let mut hostile = RawSession::dial(&stack.server.ticket, &stack.key()).await;
@@ -205,11 +212,11 @@ async fn what_a_client_may_not_say_about_keys_ends_its_session_and_no_other() {
 #[tokio::test]
 async fn an_invalid_key_exchange_message_of_a_server_fails_the_call_with_its_own_error() {
     let relay = RunningRelay::start().await;
-    let frame = |kind: u8, body: &[u8]| [&[kind, 0, 0, body.len() as u8, 0, 0, 0, 0], body].concat();
+    let frame = |kind: u8, body: &[u8]| frames::mux(kind, 0, body);
     for plaintext in [
         frame(9, b""),
-        frame(10, &[1; 96]),
-        [frame(10, &[1; 48]), frame(9, b"")].concat(),
+        frame(10, &[1; MESSAGE_1_LEN]),
+        [frame(10, &[1; MESSAGE_2_LEN]), frame(9, b"")].concat(),
     ] {
         let (mut server, ticket) = RawServer::register(&relay.url()).await;
         let caller = Caller::new(Channel::new(ticket, StaticKey::generate().unwrap()));

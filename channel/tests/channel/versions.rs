@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_channel::key::StaticKey;
 use baton_channel::{Channel, ConnectError, Notice, SessionError};
 use baton_mux::MuxError;
-use baton_noise::{Initiator, prologue};
+use baton_noise::{Initiator, MESSAGE_1_LEN, MESSAGE_2_LEN, prologue};
 use baton_proto::channel::go_away::Reason;
 use baton_proto::relay::Frame;
 use baton_proto::{Features, PROTOCOL_VERSION, SessionId, header};
@@ -60,13 +60,32 @@ async fn a_client_of_another_version_receives_the_exec_servers_version_and_the_o
     let told = accept_failed(&mut stack).await;
     for part in [
         "the client speaks protocol version 9",
-        "this exec-server 1",
+        "this exec-server 2",
         "nothing authenticates",
         "upgrade the older",
     ] {
         assert!(told.contains(part), "{part:?}: {told}");
     }
     assert_eq!(within(stack.caller().echo("others")).await.unwrap(), "others");
+}
+
+/// Version 1 had another suite, with a shorter message 1.
+#[tokio::test]
+async fn a_client_of_version_1_is_told_apart_in_words() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let ticket = &stack.server.ticket;
+    let mut headers = raw::dial_headers(ticket, SessionId(rand::random())).to_vec();
+    headers.retain(|(name, _)| *name != header::PROTOCOL_VERSION);
+    headers.push((header::PROTOCOL_VERSION, "1".into()));
+    let end = raw::dial_with(ticket, &headers, vec![7; 96].into()).await;
+    let frames = received(end).await;
+    assert_eq!(frames.len(), 1, "{frames:?}");
+    assert_eq!((frames[0].version, frames[0].noise.len()), (2, 0));
+    let told = accept_failed(&mut stack).await;
+    assert!(
+        told.contains("the client speaks protocol version 1, this exec-server 2"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -83,10 +102,10 @@ async fn without_a_hint_of_another_version_a_failed_handshake_sends_nothing() {
 #[tokio::test]
 async fn a_false_version_hint_does_not_stop_a_handshake_that_verifies() {
     let stack = Stack::start(Mounted::echo()).await;
-    for hint in [None, Some(0), Some(2), Some(u32::MAX)] {
+    for hint in [None, Some(0), Some(1), Some(3), Some(u32::MAX)] {
         let mut end = dial(&stack, hint, true).await;
         let first = within(end.receive.message()).await.unwrap().unwrap();
-        assert!(first.noise.len() > 48, "message 2: {first:?}");
+        assert!(first.noise.len() > MESSAGE_2_LEN, "message 2: {first:?}");
     }
 }
 
@@ -125,21 +144,23 @@ async fn a_client_reports_both_versions_and_which_end_to_upgrade() {
     assert!(!error.may_pass(), "waiting does not help");
     for part in [
         "the exec-server speaks protocol version 7",
-        "this client 1",
+        "this client 2",
         "upgrade this client",
         "nothing authenticates",
     ] {
         assert!(failed.message().contains(part), "{part:?}: {}", failed.message());
     }
-    let older = ConnectError::OtherVersion(0).to_string();
-    assert!(older.contains("upgrade the exec-server"), "{older}");
+    for older in [0, 1] {
+        let text = ConnectError::OtherVersion(older).to_string();
+        assert!(text.contains("upgrade the exec-server"), "{text}");
+    }
 }
 
 #[tokio::test]
 async fn a_version_that_matches_is_zero_or_comes_with_a_noise_message_is_ignored() {
     for answer in [
         version(PROTOCOL_VERSION, b""),
-        version(7, &[7; 48]),
+        version(7, &[7; MESSAGE_2_LEN]),
         version(0, b""),
     ] {
         let failed = answered_by(answer.clone()).await;
@@ -189,7 +210,7 @@ async fn a_session_that_does_not_begin_with_hello_is_ended_with_the_reason() {
         frames::mux(kind::PING, 0, b""),
         frames::mux(kind::HEAD, 1, b""),
         // A rekey, in a message of its own.
-        frames::mux(10, 0, &[7; 96]),
+        frames::mux(10, 0, &[7; MESSAGE_1_LEN]),
     ] {
         let mut client = RawSession::dial_without_hello(&stack.server.ticket, &stack.key()).await;
         client.send(&first).await;

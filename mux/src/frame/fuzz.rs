@@ -56,18 +56,18 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             .concat(),
         ),
         ("rekey-request", frame(Kind::Rekey, false, 0, b"")),
-        ("rekey-start", frame(Kind::Rekey, false, 0, &[7; 96])),
+        ("rekey-start", frame(Kind::Rekey, false, 0, &[7; 1296])),
         (
             "rekey-answer",
             [
-                frame(Kind::Rekey, false, 0, &[7; 48]),
+                frame(Kind::Rekey, false, 0, &[7; 1152]),
                 frame(Kind::Switch, false, 0, b""),
             ]
             .concat(),
         ),
         ("switch", frame(Kind::Switch, false, 0, b"")),
         ("switch-twice", frame(Kind::Switch, false, 0, b"").repeat(2)),
-        ("hello", frame(Kind::Hello, false, 0, b"\x08\x01")),
+        ("hello", frame(Kind::Hello, false, 0, b"\x08\x02")),
         ("optional", vec![200, 0xff, 0, 2, 0, 0, 0, 9, 1, 2]),
         ("optional-truncated", vec![255, 0, 0, 9, 0, 0, 0, 0, 1]),
         ("required", vec![127, 0, 0, 0, 0, 0, 0, 0]),

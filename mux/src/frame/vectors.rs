@@ -290,14 +290,14 @@ fn messages() -> Vec<Case> {
         message(
             "a client's first message: Hello, Ping, Head, Data",
             &[
-                hello(1, 0),
+                hello(2, 0),
                 ping(1),
                 head(1, request()),
                 encoded(Kind::Data, true, 1, b"\0\0\0\0\0"),
             ],
         ),
         message("Trailers", &[trailers]),
-        message("Hello: version 2, features 0 and 40", &[hello(2, 1 << 40 | 1)]),
+        message("Hello: version 3, features 0 and 40", &[hello(3, 1 << 40 | 1)]),
         message(
             "an optional type, to be skipped, and a Ping",
             &[encoded(Kind::Optional, false, 9, b"abc"), ping(1)],
@@ -325,7 +325,7 @@ fn receiver(from: &str, before: &[Vec<u8>]) -> (Mux, Anchor) {
     let mut mux = match from {
         CLIENT => {
             let mut mux = Mux::new(Role::Server, now.instant);
-            take(&mut mux, now, &hello(1, 0)).unwrap();
+            take(&mut mux, now, &hello(2, 0)).unwrap();
             mux
         }
         SERVER => {
@@ -411,11 +411,12 @@ fn refusals() -> Vec<Case> {
             &[],
             &encoded(Kind::Optional, false, 0, b"").repeat(17),
         ),
-        refused("a second Hello", CLIENT, &[], &hello(1, 0)),
-        refused("Hello of an exec-server", SERVER, &[], &hello(1, 0)),
-        first_refused("a Ping before Hello", &[ping(1), hello(1, 0)].concat()),
+        refused("a second Hello", CLIENT, &[], &hello(2, 0)),
+        refused("Hello of an exec-server", SERVER, &[], &hello(2, 0)),
+        first_refused("a Ping before Hello", &[ping(1), hello(2, 0)].concat()),
         first_refused("an empty message", b""),
         first_refused("Hello with version 0", &hello(0, 0)),
+        first_refused("Hello with version 1", &hello(1, 0)),
         refused(
             "an undefined flag of Data",
             CLIENT,

@@ -70,7 +70,7 @@ fn run(role: Role, bytes: &[u8]) {
     };
     if role == Role::Server {
         // Unit tests cover other first messages: each ends the session.
-        let hello = Bytes::from_static(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 1]);
+        let hello = Bytes::from_static(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 2]);
         let taken = simulation
             .mux
             .handle(now, now.instant, RelayStamp::default(), hello);

@@ -821,7 +821,7 @@ fn a_forbidden_message_ends_the_session_with_a_go_away_that_gives_the_reason() {
             Server,
             ProtocolError,
             "a second Hello",
-            vec![raw(11, 0, 0, &[8, 1])],
+            vec![raw(11, 0, 0, &[8, 2])],
         ),
         (
             Server,
@@ -1114,7 +1114,7 @@ fn unread_bytes_pin_little_more_memory_than_their_length() {
         unix_ns: 0,
     };
     let mut server = Mux::new(Role::Server, now.instant);
-    let mut message = raw(11, 0, 0, &[8, 1]);
+    let mut message = raw(11, 0, 0, &[8, 2]);
     frame::put_header(&mut message, frame::Kind::Head, false, 1, 0);
     server
         .handle(now, now.instant, RelayStamp::default(), message.into())
@@ -1209,7 +1209,7 @@ fn both_ends_use_the_features_that_both_announce() {
     server
         .handle(now, now.instant, RelayStamp::default(), hello)
         .unwrap();
-    assert_eq!((client.peer_version(), server.peer_version()), (Some(9), Some(1)));
+    assert_eq!((client.peer_version(), server.peer_version()), (Some(9), Some(2)));
     assert_eq!(client.features(), Features::from_bits(0b010));
     assert_eq!(server.features(), client.features());
 }
@@ -1227,7 +1227,7 @@ fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first
     let mut first = message(&mut client, now).unwrap();
     assert!(!client.owes_hello());
     let features = Features::SUPPORTED.bits() as u8;
-    assert_eq!(first[..12], [11, 0, 0, 4, 0, 0, 0, 0, 8, 1, 16, features]);
+    assert_eq!(first[..12], [11, 0, 0, 4, 0, 0, 0, 0, 8, 2, 16, features]);
     let kinds: Vec<_> = std::iter::from_fn(|| frame::next(&mut first).unwrap()).collect();
     let kinds: Vec<_> = kinds.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [Kind::Hello, Kind::Ping, Kind::Head]);
@@ -1251,7 +1251,7 @@ fn first_message(frames: &[u8]) -> Result<(), MuxError> {
 
 #[test]
 fn a_session_that_does_not_begin_with_hello_is_refused() {
-    let hello = raw(11, 0, 0, &[8, 1]);
+    let hello = raw(11, 0, 0, &[8, 2]);
     let ping = raw(6, 0, 0, &[8, 1]);
     let no_hello = Err(MuxError::Protocol("the client's first frame is not Hello"));
     assert_eq!(first_message(&hello), Ok(()));
@@ -1263,17 +1263,19 @@ fn a_session_that_does_not_begin_with_hello_is_refused() {
         first_message(&[&raw(200, 0, 0, b"")[..], &hello].concat()),
         no_hello
     );
-    let below = first_message(&raw(11, 0, 0, b""));
-    assert!(
-        matches!(below, Err(MuxError::Protocol(_))),
-        "no version: {below:?}"
-    );
+    for version in [&b""[..], &[8, 1]] {
+        let below = first_message(&raw(11, 0, 0, version));
+        assert!(
+            matches!(below, Err(MuxError::Protocol(_))),
+            "{version:?}: {below:?}"
+        );
+    }
     let malformed = first_message(&raw(11, 0, 0, &[0xff]));
     assert!(matches!(malformed, Err(MuxError::Frame(_))), "{malformed:?}");
     let twice = first_message(&[&hello[..], &hello].concat());
     assert!(matches!(twice, Err(MuxError::Protocol(_))), "{twice:?}");
     // A newer client, with a field that this version does not know.
-    assert_eq!(first_message(&raw(11, 0, 0, &[8, 2, 16, 255, 1, 24, 1])), Ok(()));
+    assert_eq!(first_message(&raw(11, 0, 0, &[8, 3, 16, 255, 1, 24, 1])), Ok(()));
     let mut pair = Pair::new();
     let (now, stamp) = (pair.now, RelayStamp::default());
     let from_server = pair.client.handle(now, now.instant, stamp, hello.into());

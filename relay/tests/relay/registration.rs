@@ -60,7 +60,7 @@ async fn a_proof_that_is_wrong_in_any_part_is_refused() {
         proof
     })
     .await;
-    assert_status(&status, Code::FailedPrecondition, "version 1, the exec-server 7");
+    assert_status(&status, Code::FailedPrecondition, "version 2, the exec-server 7");
 
     let status = answer(&relay, &authority, |nonce| {
         let mut proof = good(nonce);

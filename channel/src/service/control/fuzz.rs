@@ -1,6 +1,7 @@
 //! A key-exchange message has exactly one encoding, and is distinguished from messages of the multiplexer.
 
 use baton_fuzz::Target;
+use baton_noise::{MESSAGE_1_LEN, MESSAGE_2_LEN};
 
 use super::*;
 
@@ -32,8 +33,8 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         ("request", of(Control::Request)),
-        ("start", of(Control::Start(vec![7; 96].into()))),
-        ("answer", of(Control::Answer(vec![7; 48].into()))),
+        ("start", of(Control::Start(vec![7; MESSAGE_1_LEN].into()))),
+        ("answer", of(Control::Answer(vec![7; MESSAGE_2_LEN].into()))),
         ("switch", of(Control::Switch)),
         ("switch-twice", of(Control::Switch).repeat(2)),
         (

@@ -10,7 +10,8 @@ use baton_fuzz::{Input, Script, Target};
 use baton_mux::{Role, StreamId};
 use baton_noise::key::Seed;
 use baton_noise::{
-    Control, Endpoint, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError,
+    Control, Endpoint, Initiator, KeyLimit, MESSAGE_1_LEN, MESSAGE_2_LEN, RekeyError, RekeyPolicy, Responder,
+    TransportError,
 };
 use baton_proto::channel::Head;
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
@@ -366,8 +367,11 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "requests",
             control(control(seldom(), 1, 0, b""), 1, 0, b"").u8(6).done(),
         ),
-        ("start", control(seldom(), 0, 1, &[7; 96]).u8(6).done()),
-        ("answer", control(seldom(), 1, 2, &[7; 48]).u8(6).done()),
+        ("start", control(seldom(), 0, 1, &[7; MESSAGE_1_LEN]).u8(6).done()),
+        (
+            "answer",
+            control(seldom(), 1, 2, &[7; MESSAGE_2_LEN]).u8(6).done(),
+        ),
         ("switch", control(seldom(), 0, 3, b"").u8(6).done()),
         (
             "forged",

@@ -232,7 +232,9 @@ mod tests {
     use baton_export::clock;
     use baton_mux::{Mux, MuxError, Role, StreamError, code};
     use baton_noise::key::StaticKey;
-    use baton_noise::{Endpoint, Initiator, RekeyError, RekeyPolicy, Responder, Session, TransportError};
+    use baton_noise::{
+        Endpoint, HandshakeError, Initiator, RekeyError, RekeyPolicy, Responder, Session, TransportError,
+    };
     use baton_proto::Epoch;
     use baton_proto::channel::{GoAway, Head};
     use baton_trace::recorder::Recorder;
@@ -296,6 +298,8 @@ mod tests {
             SessionError::Transport(TransportError::Exhausted),
             SessionError::Outer(OuterError::Malformed),
             SessionError::Rekey(RekeyError::Unexpected("a rekey began during a rekey")),
+            SessionError::Rekey(RekeyError::Handshake(HandshakeError::KemKey)),
+            SessionError::Rekey(RekeyError::Local),
             SessionError::Rekey(RekeyError::OtherKey),
             SessionError::Rekey(RekeyError::TooOften),
             SessionError::Rekey(RekeyError::Timeout),

@@ -119,7 +119,7 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("unknown-type", message(&[12, 0, 0, 0, 0, 0, 0, 1])),
         ("optional", message(&[200, 9, 0, 1, 0, 0, 0, 1, 7])),
         ("optional-flood", message(&[128, 0, 0, 0, 0, 0, 0, 0].repeat(17))),
-        ("hello-twice", message(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 1])),
+        ("hello-twice", message(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 2])),
         (
             "keys-among-others",
             message(&[6, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]),

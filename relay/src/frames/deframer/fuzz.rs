@@ -143,7 +143,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         script.raw(body).done()
     };
     vec![
-        ("frames", cut(&[], &body(&[frame(96), frame(48), frame(0)]))),
+        ("frames", cut(&[], &body(&[frame(1296), frame(1152), frame(0)]))),
         ("single-bytes", cut(&[0], &body(&[frame(30), stamped]))),
         ("large", cut(&[4999, 99], &body(&[frame(9_000), frame(3)]))),
         ("truncated", cut(&[2], &[0, 0, 0, 0, 9, 1, 2])),

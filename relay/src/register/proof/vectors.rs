@@ -65,7 +65,7 @@ fn cases() -> Vec<Case> {
     vec![
         accepted("a relay by its address", AUTHORITY),
         accepted("a relay by its name", "relay.example:7700"),
-        refused("version 2", |proof| proof.version = 2),
+        refused("version 1", |proof| proof.version = 1),
         refused("a public key of 31 bytes", |proof| proof.public_key.truncate(31)),
         refused("a signature of 63 bytes", |proof| proof.signature.truncate(63)),
         refused("a dial token hash of 31 bytes", |proof| {
