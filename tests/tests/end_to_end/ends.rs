@@ -366,10 +366,10 @@ fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
     testbed.await_exec_server_says("NAME clamp");
     for (now, before) in logs().iter().zip(before) {
         let new = now.strip_prefix(&before).unwrap();
-        let is_of_ours = |line: &&str| !line.is_empty() && !line.starts_with("Noise_IK_");
+        let is_of_ours = |line: &&str| !line.is_empty() && !line.starts_with("Noise_");
         let lines: Vec<_> = new.lines().filter(is_of_ours).collect();
         assert!(lines.len() <= 1, "{lines:?}");
-        let lines = now.lines().filter(|line| !line.starts_with("Noise_IK_"));
+        let lines = now.lines().filter(|line| !line.starts_with("Noise_"));
         for line in lines {
             let time = line.split(' ').next().unwrap();
             assert!(humantime::parse_rfc3339(time).is_ok(), "{line}");

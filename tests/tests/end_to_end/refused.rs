@@ -226,7 +226,7 @@ fn a_refused_key_is_reported_to_both_sides_with_the_line_to_add() {
     let line = refused
         .stderr
         .lines()
-        .find(|line| line.starts_with("Noise_IK_"))
+        .find(|line| line.starts_with("Noise_"))
         .unwrap();
     assert!(
         line.starts_with(&format!("{} tester@", stranger.public())),
@@ -486,7 +486,7 @@ fn a_key_is_made_at_first_use_with_its_public_line_and_never_overwritten() {
     let line = first
         .stderr
         .lines()
-        .find(|line| line.starts_with("Noise_IK_"))
+        .find(|line| line.starts_with("Noise_"))
         .unwrap();
     assert!(line.starts_with(&home.seed().client_key().unwrap().public().to_string()));
 

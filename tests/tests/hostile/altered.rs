@@ -4,6 +4,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_noise::{MESSAGE_1_LEN, MESSAGE_2_LEN};
 use baton_proto::limits::FRAME_MAX;
 use baton_support::scale::{is_full, scaled, seed};
 use bytes::Bytes;
@@ -13,9 +14,9 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use crate::relay::{Alter, Forwarding, PREFIX, around, message, noise, splice};
 use crate::testbed::{Attack, Expected, RelayBehavior, Testbed};
 
-/// Length of Noise messages 1 and 2 with gRPC's prefix and the 2 bytes of the `Frame` before each.
-const MESSAGE_1: usize = PREFIX + 2 + 96;
-const MESSAGE_2: usize = PREFIX + 2 + 32 + 44 + 16;
+/// Length of Noise messages 1 and 2 with gRPC's prefix and the 3 bytes of the `Frame` before each.
+const MESSAGE_1: usize = PREFIX + 3 + MESSAGE_1_LEN;
+const MESSAGE_2: usize = PREFIX + 3 + MESSAGE_2_LEN + 44;
 
 /// The direction of messages: up to the exec-server, down to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_core_client::Ticket;
+use baton_noise::MESSAGE_1_LEN;
 use baton_proto::SessionId;
 use baton_proto::relay::{Frame, Incoming};
 use baton_relay::limits::worst_case;
 use baton_support::frames;
+use baton_support::process::usage::resident_bytes;
 use baton_support::process::{RunningProgram, baton, isolated};
 use data_encoding::HEXLOWER;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,6 +32,10 @@ const MEMORY: u64 = 256;
 /// Sessions on one connection.
 const PER_CONNECTION: usize = 64;
 
+/// The relay's stated memory of a dial that waits, with the share of its connection
+/// (`baton_relay::limits::Limits::waiting`).
+const WAITING_DIAL_BYTES: u64 = 17 * 1024;
+
 /// A write has stalled when the peer has taken no byte for this long.
 const STALLED: Duration = Duration::from_millis(300);
 
@@ -39,11 +45,12 @@ struct Relay {
 }
 
 impl Relay {
-    async fn start() -> Self {
-        let start = || {
+    /// A relay with this memory budget, in MiB.
+    async fn start(memory: u64) -> Self {
+        let start = move || {
             let mut command = isolated(Process::new(baton().unwrap()), None);
             command.args(["relay", "--listen", "127.0.0.1:0", "--memory"]);
-            command.arg(format!("{MEMORY}MiB"));
+            command.arg(format!("{memory}MiB"));
             let mut program = RunningProgram::start("relay", command).unwrap();
             let address = program
                 .line_after("listening on ", Duration::from_secs(60))
@@ -63,8 +70,12 @@ impl Relay {
 
 /// A connection from the attacker's address.
 async fn connect(relay: SocketAddr) -> TcpStream {
+    connect_from([127, 0, 0, 2], relay).await
+}
+
+async fn connect_from(address: [u8; 4], relay: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    socket.bind((address, 0).into()).unwrap();
     let mut stream = socket.connect(relay).await.unwrap();
     let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // The attacker reads no answers, so it announces a window of 0.
@@ -85,7 +96,7 @@ fn dial(ticket: &Ticket, stream: u32) -> Vec<u8> {
         block.extend(value.bytes());
     }
     let mut bytes = frames::http2(HEADERS, END_HEADERS, stream, &block);
-    bytes.extend(frames::http2(DATA, 0, stream, &frame(96)));
+    bytes.extend(frames::http2(DATA, 0, stream, &frame(MESSAGE_1_LEN)));
     bytes
 }
 
@@ -160,7 +171,7 @@ async fn honest(url: &str) {
             .await
     });
     let frame = Frame {
-        noise: vec![9; 96].into(),
+        noise: vec![9; MESSAGE_1_LEN].into(),
         ..Frame::default()
     };
     send.send(frame.clone()).await.unwrap();
@@ -176,7 +187,7 @@ async fn run_attack(
     sessions: usize,
     attack: impl AsyncFnOnce(SocketAddr, &Ticket, watch::Receiver<usize>) -> Vec<TcpStream>,
 ) {
-    let relay = Relay::start().await;
+    let relay = Relay::start(MEMORY).await;
     let url = relay.url();
     let (server, ticket) = RawServer::register(&url).await;
     let peak = Peak::watch(relay.program.pid());
@@ -298,4 +309,39 @@ async fn a_frame_that_is_nearly_complete_takes_nothing_from_a_peer_without_a_ses
         connections
     })
     .await;
+}
+
+/// Each dial has its first frame and waits. Eight exec-servers accept none: 256 dials of each are announced, and 1,024
+/// of each wait for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_half_open_dials_cost_what_is_stated_for_each() {
+    const EXEC_SERVERS: u8 = 8;
+    const DIALS: usize = 10_000 / EXEC_SERVERS as usize;
+    let relay = Relay::start(1024).await;
+    let url = relay.url();
+    let mut servers = Vec::new();
+    for _ in 0..EXEC_SERVERS {
+        servers.push(RawServer::register(&url).await);
+    }
+    let before = resident_bytes(relay.program.pid()).unwrap();
+    let peak = Peak::watch(relay.program.pid());
+    let mut connections = Vec::new();
+    for ((_, ticket), address) in servers.iter().zip(2..) {
+        for first in (0..DIALS).step_by(PER_CONNECTION) {
+            let mut stream = connect_from([127, 0, 0, address], relay.address).await;
+            for at in 0..PER_CONNECTION.min(DIALS - first) {
+                assert!(write(&mut stream, &dial(ticket, 2 * at as u32 + 1)).await);
+            }
+            connections.push(stream);
+        }
+    }
+    honest(&url).await;
+    let growth = peak.stop() - before;
+    let dials = u64::from(EXEC_SERVERS) * DIALS as u64;
+    println!("{} bytes a dial", growth / dials);
+    assert!(
+        growth > dials * MESSAGE_1_LEN as u64,
+        "the dials wait: {growth} bytes"
+    );
+    assert!(growth <= dials * WAITING_DIAL_BYTES, "{growth} bytes");
 }

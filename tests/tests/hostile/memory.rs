@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use baton_core_client::{Client, Command, Seed, Ticket};
 use baton_mux::StreamId;
+use baton_noise::MESSAGE_1_LEN;
 use baton_proto::channel::{Head, Metadata};
 use baton_proto::exec::Start;
 use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX};
@@ -403,7 +404,7 @@ async fn stalled_sessions(target: Arc<Target>, count: usize) {
         let dial = tokio::spawn(async move { relay.dial(dial).await });
         // The relay announces a dial when its first frame has arrived.
         let first = Frame {
-            noise: vec![7; 96].into(),
+            noise: vec![7; MESSAGE_1_LEN].into(),
             ..Frame::default()
         };
         send.send(first).await.unwrap();
