@@ -1,4 +1,4 @@
-//! `docs/vectors/handshake.json`, `transport.json` and `rekey.json`: sessions whose ephemeral keys are fixed.
+//! `docs/vectors/handshake.json`, `transport.json` and `rekey.json`: sessions whose randomness is fixed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,20 +8,88 @@ use baton_proto::{ExecServerId, SessionId};
 use baton_vectors::{Case, Json, Vector, check, hex, list, object};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
+use snow::resolvers::BoxedCryptoResolver;
 
+use crate::handshake::MESSAGE_1_LEN;
 use crate::key::{Seed, StaticKey};
 use crate::policy::{KeyLimit, RekeyPolicy};
-use crate::resolver::ephemeral;
+use crate::resolver::hostile::HostileResolver;
+use crate::resolver::kem::KemRandomness;
+use crate::resolver::{Resolver, ephemeral};
 use crate::transport::{Transport, TransportError};
 use crate::{Control, Endpoint, HandshakeError, Initiator, Responder, Session, prologue};
+
+/// The randomness of one handshake.
+#[derive(Clone, Copy)]
+struct Randomness {
+    /// Ephemeral X25519 keys of client and exec-server.
+    ephemerals: [[u8; 32]; 2],
+    /// `d` and `z` of the client's ML-KEM key.
+    kem_seed: [u8; 64],
+    /// `m` of the exec-server's encapsulation.
+    kem_message: [u8; 32],
+}
+
+impl Randomness {
+    /// The JSON members, in the order of the fields.
+    const SESSION: [&str; 4] = [
+        "client_ephemeral",
+        "exec_server_ephemeral",
+        "client_kem_seed",
+        "exec_server_kem_message",
+    ];
+    const REKEY: [&str; 4] = [
+        "rekey_client_ephemeral",
+        "rekey_exec_server_ephemeral",
+        "rekey_client_kem_seed",
+        "rekey_exec_server_kem_message",
+    ];
+
+    fn new(client: u8, server: u8) -> Self {
+        Self {
+            ephemerals: [counting(client), counting(server)],
+            kem_seed: counting(client ^ 0xff),
+            kem_message: counting(server ^ 0xff),
+        }
+    }
+
+    fn of(vector: &Vector<'_>, [client, server, seed, message]: [&str; 4]) -> Self {
+        Self {
+            ephemerals: [vector.array(client), vector.array(server)],
+            kem_seed: vector.array(seed),
+            kem_message: vector.array(message),
+        }
+    }
+
+    fn described(&self, case: Case, [client, server, seed, message]: [&'static str; 4]) -> Case {
+        case.bytes(client, self.ephemerals[0])
+            .bytes(server, self.ephemerals[1])
+            .bytes(seed, self.kem_seed)
+            .bytes(message, self.kem_message)
+    }
+
+    /// For the next message 1 of this thread.
+    fn start(&self) {
+        ephemeral::fix_kem(self.kem_seed);
+        ephemeral::fix([self.ephemerals[0]]);
+    }
+
+    /// For the next message 1 that this thread reads, and the message 2 that answers it.
+    fn answer(&self) {
+        let mut drawn = [0; 64];
+        drawn[..32].copy_from_slice(&self.kem_message);
+        ephemeral::fix_kem(drawn);
+        ephemeral::fix([self.ephemerals[1]]);
+    }
+}
 
 /// The inputs that determine every byte of a session.
 struct Setup {
     client: Arc<StaticKey>,
     server: Arc<StaticKey>,
     prologue: Vec<u8>,
-    /// Ephemeral keys of client and exec-server for the first handshake.
-    ephemerals: [[u8; 32]; 2],
+    /// Of the first handshake.
+    randomness: Randomness,
     exec_server_id: [u8; 16],
     session_id: [u8; 16],
 }
@@ -29,37 +97,34 @@ struct Setup {
 const CLIENT_SEED: [u8; 32] = [0x11; 32];
 const SERVER_SEED: [u8; 32] = [0x22; 32];
 
-fn counting(first: u8) -> [u8; 32] {
+fn counting<const N: usize>(first: u8) -> [u8; N] {
     std::array::from_fn(|at| first.wrapping_add(at as u8))
 }
 
 impl Setup {
-    fn new(client: [u8; 32], server: [u8; 32], ephemerals: [[u8; 32]; 2], ids: [[u8; 16]; 2]) -> Self {
+    fn new(client: [u8; 32], server: [u8; 32], randomness: Randomness, ids: [[u8; 16]; 2]) -> Self {
         let key = |seed| Arc::new(Seed::from_bytes(seed).client_key().unwrap());
         let [exec_server_id, session_id] = ids;
         Self {
             client: key(client),
             server: key(server),
             prologue: prologue(ExecServerId(exec_server_id), SessionId(session_id)),
-            ephemerals,
+            randomness,
             exec_server_id,
             session_id,
         }
     }
 
     fn example() -> Self {
-        let ephemerals = [counting(0x40), counting(0x80)];
-        Self::new(CLIENT_SEED, SERVER_SEED, ephemerals, [[0xaa; 16], [0xbb; 16]])
+        let randomness = Randomness::new(0x40, 0x80);
+        Self::new(CLIENT_SEED, SERVER_SEED, randomness, [[0xaa; 16], [0xbb; 16]])
     }
 
     fn of(vector: &Vector<'_>) -> Self {
         let setup = Self::new(
             vector.array("client_seed"),
             vector.array("exec_server_seed"),
-            [
-                vector.array("client_ephemeral"),
-                vector.array("exec_server_ephemeral"),
-            ],
+            Randomness::of(vector, Randomness::SESSION),
             [vector.array("exec_server_id"), vector.array("session_id")],
         );
         assert_eq!(setup.client.expose(), vector.bytes("client_private_key"));
@@ -74,20 +139,21 @@ impl Setup {
 
     /// The JSON members that [`of`](Self::of) reads.
     fn described(&self, case: Case) -> Case {
-        case.bytes("client_seed", CLIENT_SEED)
+        let case = case
+            .bytes("client_seed", CLIENT_SEED)
             .bytes("client_private_key", self.client.expose())
-            .bytes("client_ephemeral", self.ephemerals[0])
             .bytes("exec_server_seed", SERVER_SEED)
             .bytes("exec_server_private_key", self.server.expose())
-            .bytes("exec_server_public_key", self.server.public().as_bytes())
-            .bytes("exec_server_ephemeral", self.ephemerals[1])
+            .bytes("exec_server_public_key", self.server.public().as_bytes());
+        self.randomness
+            .described(case, Randomness::SESSION)
             .bytes("exec_server_id", self.exec_server_id)
             .bytes("session_id", self.session_id)
             .bytes("prologue", &self.prologue)
     }
 
     fn initiator(&self) -> (Initiator, Bytes) {
-        ephemeral::fix([self.ephemerals[0]]);
+        self.randomness.start();
         Initiator::start(&self.client, self.server.public(), &self.prologue).unwrap()
     }
 
@@ -98,8 +164,8 @@ impl Setup {
     /// Runs the handshake. Returns message 1, message 2, and the transports of client and exec-server.
     fn shake(&self, payload: &[u8]) -> (Bytes, Bytes, [Transport; 2]) {
         let (initiator, message1) = self.initiator();
+        self.randomness.answer();
         let responder = self.responder(&message1).unwrap();
-        ephemeral::fix([self.ephemerals[1]]);
         let (server, message2) = responder.finish(payload).unwrap();
         let (client, opened) = initiator.finish(&message2).unwrap();
         assert_eq!(opened, payload);
@@ -141,7 +207,7 @@ fn hello(window: u32, retry_after_ms: u32) -> ServerHello {
         sent_unix_ns: 1_700_000_000_000_250_000,
         window,
         retry_after_ms,
-        version: 1,
+        version: 2,
         features: 0,
     }
 }
@@ -155,7 +221,7 @@ fn handshakes() -> Vec<Case> {
         (
             "a later version with features 0 and 40",
             ServerHello {
-                version: 2,
+                version: 3,
                 features: 1 << 40 | 1,
                 ..hello(1_835_008, 0)
             },
@@ -187,22 +253,33 @@ fn handshakes() -> Vec<Case> {
             .bytes("message_1", message)
     };
     cases.push(of("another ephemeral key", altered(&message1, 0)));
-    cases.push(of("another static key", altered(&message1, 32)));
-    cases.push(of("another tag", altered(&message1, 95)));
-    cases.push(of("one byte short", message1[..95].to_vec()));
+    cases.push(of("another ML-KEM key", altered(&message1, 32)));
+    cases.push(of("another static key", altered(&message1, 1232)));
+    cases.push(of("another tag", altered(&message1, 1295)));
+    cases.push(of("one byte short", message1[..1295].to_vec()));
+    let without_kem = [&message1[..32], &message1[1232..]].concat();
+    cases.push(of("no ML-KEM key", without_kem));
     let low_order = [&[0; 32][..], &message1[32..]].concat();
     cases.push(of("an ephemeral key of low order", low_order));
     cases.push(of("a payload", with_payload(&setup)));
     let other_session = Setup::new(
         CLIENT_SEED,
         SERVER_SEED,
-        setup.ephemerals,
+        setup.randomness,
         [[0xaa; 16], [0xbc; 16]],
     );
     cases.push(of(
         "the prologue of another session",
         other_session.initiator().1.to_vec(),
     ));
+    cases.push(
+        setup
+            .described(Case::new(
+                "no message 2",
+                "an ML-KEM key with coefficients above the modulus",
+            ))
+            .bytes("message_1", hostile(&setup)),
+    );
     let of = |name: &str, message: Vec<u8>| {
         setup
             .described(Case::new("refused message 2", name))
@@ -210,27 +287,39 @@ fn handshakes() -> Vec<Case> {
             .bytes("message_2", message)
     };
     cases.push(of("another ephemeral key", altered(&message2, 0)));
-    cases.push(of("another payload", altered(&message2, 40)));
+    cases.push(of("another ML-KEM ciphertext", altered(&message2, 32)));
+    cases.push(of("another payload", altered(&message2, 1140)));
     cases.push(of("one byte short", message2[..message2.len() - 1].to_vec()));
     cases
 }
 
 /// A message 1 with a payload.
 fn with_payload(setup: &Setup) -> Vec<u8> {
-    let mut state = snow::Builder::with_resolver(
-        crate::SUITE.parse().unwrap(),
-        Box::new(crate::resolver::AwsLcResolver),
-    )
-    .local_private_key(setup.client.expose())
-    .and_then(|builder| builder.prologue(&setup.prologue))
-    .and_then(|builder| builder.remote_public_key(setup.server.public().as_bytes()))
-    .map(|builder| builder.fixed_ephemeral_key_for_testing_only(&setup.ephemerals[0]))
-    .and_then(snow::Builder::build_initiator)
-    .unwrap();
-    let mut message = vec![0; 256];
+    let randomness = KemRandomness::fixed(setup.randomness.kem_seed);
+    let mut state = initiator(setup, Box::new(Resolver::new(randomness)));
+    let mut message = vec![0; MESSAGE_1_LEN + 5];
     let len = state.write_message(b"early", &mut message).unwrap();
     message.truncate(len);
     message
+}
+
+/// A message 1 that verifies, with an invalid ML-KEM key.
+fn hostile(setup: &Setup) -> Vec<u8> {
+    let resolver = HostileResolver(Resolver::without_kem_randomness());
+    let mut state = initiator(setup, Box::new(resolver));
+    let mut message = vec![0; MESSAGE_1_LEN];
+    state.write_message(&[], &mut message).unwrap();
+    message
+}
+
+fn initiator(setup: &Setup, resolver: BoxedCryptoResolver) -> snow::HandshakeState {
+    snow::Builder::with_resolver(crate::suite::params().unwrap(), resolver)
+        .local_private_key(setup.client.expose())
+        .and_then(|builder| builder.prologue(&setup.prologue))
+        .and_then(|builder| builder.remote_public_key(setup.server.public().as_bytes()))
+        .map(|builder| builder.fixed_ephemeral_key_for_testing_only(&setup.randomness.ephemerals[0]))
+        .and_then(snow::Builder::build_initiator)
+        .unwrap()
 }
 
 fn decode_handshake(vector: Vector<'_>) {
@@ -250,6 +339,10 @@ fn decode_handshake(vector: Vector<'_>) {
         "refused message 1" => {
             let read = setup.responder(&vector.bytes("message_1"));
             assert_eq!(read.err(), Some(HandshakeError::Verify));
+        }
+        "no message 2" => {
+            let responder = setup.responder(&vector.bytes("message_1")).unwrap();
+            assert_eq!(responder.finish(b"").err(), Some(HandshakeError::KemKey));
         }
         "refused message 2" => {
             let (initiator, message1) = setup.initiator();
@@ -351,9 +444,6 @@ fn decode_transport(vector: Vector<'_>) {
     }
 }
 
-/// Ephemeral private keys of the rekey: client, exec-server.
-const REKEY_EPHEMERALS: [u8; 2] = [0xc0, 0x10];
-
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let len = u16::try_from(body.len()).unwrap().to_be_bytes();
     [&[kind, 0][..], &len, &[0; 4], body].concat()
@@ -369,7 +459,8 @@ fn plaintext_of(control: &Control) -> Vec<u8> {
 }
 
 fn control_of(plaintext: &[u8]) -> Option<Control> {
-    let (&kind, len) = (plaintext.first()?, usize::from(*plaintext.get(3)?));
+    let kind = *plaintext.first()?;
+    let len = usize::from(u16::from_be_bytes([*plaintext.get(2)?, *plaintext.get(3)?]));
     let body = || Bytes::copy_from_slice(&plaintext[8..8 + len]);
     match kind {
         9 => Some(Control::Switch),
@@ -384,12 +475,12 @@ fn control_of(plaintext: &[u8]) -> Option<Control> {
 struct Renewing {
     client: Session,
     server: Session,
-    ephemerals: [[u8; 32]; 2],
+    randomness: Randomness,
     now: Instant,
 }
 
 impl Renewing {
-    fn new(setup: &Setup, payload: &[u8], ephemerals: [[u8; 32]; 2]) -> Self {
+    fn new(setup: &Setup, payload: &[u8], randomness: Randomness) -> Self {
         let (_, _, [client, server]) = setup.shake(payload);
         let now = Instant::now();
         let client_end = Endpoint::Client {
@@ -410,7 +501,7 @@ impl Renewing {
         Self {
             client: Session::new(client, client_end, setup.prologue.clone(), policy(u64::MAX), now),
             server: Session::new(server, server_end, setup.prologue.clone(), policy(2), now),
-            ephemerals,
+            randomness,
             now,
         }
     }
@@ -436,8 +527,8 @@ impl Renewing {
         assert_eq!(receiver.open(&message).unwrap(), plaintext);
         if let Some(control) = control {
             match &control {
-                Control::Request => ephemeral::fix([self.ephemerals[0]]),
-                Control::Start(_) => ephemeral::fix([self.ephemerals[1]]),
+                Control::Request => self.randomness.start(),
+                Control::Start(_) => self.randomness.answer(),
                 _ => {}
             }
             if let Some(answer) = receiver.handle_control(self.now, control).unwrap() {
@@ -452,10 +543,10 @@ impl Renewing {
 fn rekeys() -> Vec<Case> {
     let setup = Setup::example();
     let payload = hello(1_835_008, 0).encode_to_vec();
-    let ephemerals = REKEY_EPHEMERALS.map(counting);
+    let randomness = Randomness::new(0xc0, 0x10);
     let (_, _, [client, _]) = setup.shake(&payload);
     let first_hash = *client.hash();
-    let mut both = Renewing::new(&setup, &payload, ephemerals);
+    let mut both = Renewing::new(&setup, &payload, randomness);
     let mut messages = Vec::new();
     for (from, name, data) in [
         (CLIENT, "under the first keys", Some(&b"client, 0"[..])),
@@ -495,9 +586,9 @@ fn rekeys() -> Vec<Case> {
     let case = setup
         .described(Case::new("rekey", "the exec-server asks for one"))
         .bytes("payload_2", &payload)
-        .bytes("handshake_hash", first_hash)
-        .bytes("rekey_client_ephemeral", ephemerals[0])
-        .bytes("rekey_exec_server_ephemeral", ephemerals[1])
+        .bytes("handshake_hash", first_hash);
+    let case = randomness
+        .described(case, Randomness::REKEY)
         .bytes(
             "rekey_prologue",
             crate::prologue::rekey_prologue(&setup.prologue, &first_hash),
@@ -518,8 +609,8 @@ fn decode_rekey(vector: Vector<'_>) {
                 crate::prologue::rekey_prologue(&setup.prologue, client.hash()),
                 vector.bytes("rekey_prologue")
             );
-            let ephemerals = ["rekey_client_ephemeral", "rekey_exec_server_ephemeral"];
-            let mut both = Renewing::new(&setup, &payload, ephemerals.map(|member| vector.array(member)));
+            let randomness = Randomness::of(&vector, Randomness::REKEY);
+            let mut both = Renewing::new(&setup, &payload, randomness);
             for message in vector.list("messages") {
                 println!("message: {}", message.text("is"));
                 let from = if message.text("from") == CLIENT {
@@ -547,8 +638,10 @@ fn decode_rekey(vector: Vector<'_>) {
 fn the_vectors_of_the_handshake_hold() {
     check(
         "handshake.json",
-        "Section 4: the handshake with fixed ephemeral keys. The Noise private keys follow from the seeds as \
-         keys.json shows. `*_ephemeral` are X25519 private keys.",
+        "Section 4: the handshake with fixed randomness. The Noise private keys follow from the seeds as keys.json \
+         shows. `*_ephemeral` are X25519 private keys, `client_kem_seed` is `d` and `z` of the client's ML-KEM key, \
+         `exec_server_kem_message` is `m` of the encapsulation. Where there is `no message 2`, the exec-server can read \
+         `message_1`, and must end the handshake instead of answering.",
         &handshakes(),
         decode_handshake,
     );

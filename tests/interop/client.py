@@ -18,9 +18,9 @@ import unicodedata
 import urllib.parse
 
 import grpc
-from noise.connection import Keypair, NoiseConnection
 
-from wire import (SUITE, VERSION, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue,
+from handshake import Handshake
+from wire import (VERSION, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue,
                   read_seed, span_id, timings, unbase64)
 
 HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY, HELLO = range(1, 12)
@@ -83,7 +83,7 @@ class Session:
         self.clock = None
         self.stamp = (0, 0)
         self.outbox = queue.SimpleQueue()
-        self.outbox.put(field(1, bytes(self.handshake.write_message())))
+        self.outbox.put(field(1, self.handshake.write_message()))
         sent = time.time_ns()
         # No serializers: grpc passes the bytes of each message through.
         self.channel = grpc.insecure_channel(ticket.authority(), options=[("grpc.enable_http_proxy", 0)])
@@ -117,20 +117,14 @@ class Session:
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))
 
     def new_handshake(self, bound_to):
-        noise = NoiseConnection.from_name(SUITE.encode())
-        noise.set_as_initiator()
-        noise.set_prologue(bound_to)
-        noise.set_keypair_from_private_bytes(Keypair.STATIC, self.private_key)
-        noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, self.noise_key)
-        noise.start_handshake()
-        return noise
+        return Handshake(bound_to, self.private_key, self.noise_key)
 
     def start_rekey(self):
         """Section 4: a new handshake, whose prologue has the hash of the previous one."""
         if not self.rekeying:
             self.rekeying = True
             self.handshake = self.new_handshake(self.prologue + parts(self.handshake.get_handshake_hash()))
-            self.send(frame(REKEY, SESSION, bytes(self.handshake.write_message())))
+            self.send(frame(REKEY, SESSION, self.handshake.write_message()))
 
     def take_rekey(self, body):
         if not body:

@@ -18,10 +18,10 @@ import warnings
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from noise.connection import Keypair, NoiseConnection
 from noise.exceptions import NoiseInvalidMessage
 
 from client import EXEC_ERRORS, GO_AWAY_REASONS
+from handshake import Handshake
 from wire import (SUITE, VERSION, Malformed, Message, Ticket, base64url, derive, exec_server_id, field, fixed64, frame,
                   noise_private, parts, prologue, public_bytes, registration_key, signed_message, span_id, timings,
                   varint)
@@ -290,39 +290,34 @@ def refused_frame(case):
 # Section 4.
 
 
-def connection(case, end, bound_to, ephemeral):
-    """The NoiseConnection of one end, with a fixed ephemeral key."""
-    noise = NoiseConnection.from_name(SUITE.encode())
-    own = "client_private_key" if end == CLIENT else "exec_server_private_key"
-    if end == CLIENT:
-        noise.set_as_initiator()
-        noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, data(case, "exec_server_public_key"))
-    else:
-        noise.set_as_responder()
-    noise.set_prologue(bound_to)
-    noise.set_keypair_from_private_bytes(Keypair.STATIC, data(case, own))
-    noise.set_keypair_from_private_bytes(Keypair.EPHEMERAL, data(case, ephemeral))
-    noise.start_handshake()
-    return noise
+def both_ends(case, bound_to, prefix=""):
+    """Both ends before message 1, with fixed randomness."""
+    def member(name):
+        return data(case, prefix + name)
+
+    client = Handshake(bound_to, data(case, "client_private_key"), data(case, "exec_server_public_key"),
+                       ephemeral=member("client_ephemeral"), kem=member("client_kem_seed"))
+    server = Handshake(bound_to, data(case, "exec_server_private_key"),
+                       ephemeral=member("exec_server_ephemeral"), kem=member("exec_server_kem_message"))
+    return {CLIENT: client, SERVER: server}
 
 
 def ends(case):
-    """The NoiseConnections of both ends before message 1. Checks the keys and the prologue of the case."""
+    """Both ends before message 1. Checks the keys and the prologue of the case."""
     for end in ("client", "exec_server"):
         same("private key", noise_private(data(case, f"{end}_seed")), data(case, f"{end}_private_key"))
     bound_to = prologue(data(case, "exec_server_id"), data(case, "session_id"))
     same("prologue", bound_to, data(case, "prologue"))
-    return {end: connection(case, end, bound_to, ephemeral)
-            for end, ephemeral in [(CLIENT, "client_ephemeral"), (SERVER, "exec_server_ephemeral")]}
+    return both_ends(case, bound_to)
 
 
 def shaken(case):
-    """The NoiseConnections of both ends after the handshake, message 1 and message 2."""
+    """Both ends after the handshake, message 1 and message 2."""
     both = ends(case)
-    message_1 = bytes(both[CLIENT].write_message())
-    same("payload 1", bytes(both[SERVER].read_message(message_1)), b"")
-    message_2 = bytes(both[SERVER].write_message(data(case, "payload_2")))
-    same("payload 2", bytes(both[CLIENT].read_message(message_2)), data(case, "payload_2"))
+    message_1 = both[CLIENT].write_message()
+    same("payload 1", both[SERVER].read_message(message_1), b"")
+    message_2 = both[SERVER].write_message(data(case, "payload_2"))
+    same("payload 2", both[CLIENT].read_message(message_2), data(case, "payload_2"))
     return both, message_1, message_2
 
 
@@ -348,18 +343,20 @@ def a_handshake(case):
 NOT_VERIFIED = (InvalidTag, NoiseInvalidMessage, ValueError, Malformed, AssertionError)
 
 
-def read_message_1(end, message):
-    if len(message) < 96 or end.read_message(message):
-        raise Malformed("cut, or with a payload")
-
-
 def refused_message_1(case):
-    refuses("message 1", NOT_VERIFIED, read_message_1, ends(case)[SERVER], data(case, "message_1"))
+    server = ends(case)[SERVER]
+    refuses("message 1", NOT_VERIFIED, server.read_message, data(case, "message_1"))
+
+
+def no_message_2(case):
+    server = ends(case)[SERVER]
+    same("payload 1", server.read_message(data(case, "message_1")), b"")
+    refuses("the ML-KEM key in message 1", ValueError, server.write_message)
 
 
 def refused_message_2(case):
     client = ends(case)[CLIENT]
-    same("message 1", bytes(client.write_message()), data(case, "message_1"))
+    same("message 1", client.write_message(), data(case, "message_1"))
     refuses("message 2", NOT_VERIFIED, client.read_message, data(case, "message_2"))
 
 
@@ -370,9 +367,9 @@ def messages(case):
     both, _, _ = shaken(case)
     for message in case["messages"]:
         end, plaintext = message["from"], data(message, "plaintext")
-        sealed = bytes(both[end].encrypt(plaintext))
+        sealed = both[end].encrypt(plaintext)
         same("message", sealed, data(message, "message"))
-        same("plaintext", bytes(both[OTHER[end]].decrypt(sealed)), plaintext)
+        same("plaintext", both[OTHER[end]].decrypt(sealed), plaintext)
 
 
 def refused_message(case):
@@ -388,8 +385,7 @@ def a_rekey(case):
     same("handshake hash", old[CLIENT].get_handshake_hash(), data(case, "handshake_hash"))
     bound_to = data(case, "prologue") + parts(old[CLIENT].get_handshake_hash())
     same("prologue", bound_to, data(case, "rekey_prologue"))
-    new = {end: connection(case, end, bound_to, ephemeral)
-           for end, ephemeral in [(CLIENT, "rekey_client_ephemeral"), (SERVER, "rekey_exec_server_ephemeral")]}
+    new = both_ends(case, bound_to, "rekey_")
     # Which keys each end encrypts with.
     keys = {CLIENT: old, SERVER: old}
     for message in case["messages"]:
@@ -397,18 +393,18 @@ def a_rekey(case):
         if name == "Request":
             same(name, frame(10, 0), plaintext)
         elif name == "Start":
-            start = bytes(new[CLIENT].write_message())
+            start = new[CLIENT].write_message()
             same(name, frame(10, 0, start), plaintext)
-            same("payload", bytes(new[SERVER].read_message(start)), b"")
+            same("payload", new[SERVER].read_message(start), b"")
         elif name == "Answer":
-            answer = bytes(new[SERVER].write_message())
+            answer = new[SERVER].write_message()
             same(name, frame(10, 0, answer) + frame(9, 0), plaintext)
-            same("payload", bytes(new[CLIENT].read_message(answer)), b"")
+            same("payload", new[CLIENT].read_message(answer), b"")
         elif name == "Switch":
             same(name, frame(9, 0), plaintext)
-        sealed = bytes(keys[end][end].encrypt(plaintext))
+        sealed = keys[end][end].encrypt(plaintext)
         same(f"message `{name}`", sealed, data(message, "message"))
-        same(f"plaintext of `{name}`", bytes(keys[end][OTHER[end]].decrypt(sealed)), plaintext)
+        same(f"plaintext of `{name}`", keys[end][OTHER[end]].decrypt(sealed), plaintext)
         if name in ("Answer", "Switch"):
             keys[end] = new
     same("keys", [keys[end] is new for end in (CLIENT, SERVER)], [True, True])
@@ -765,7 +761,7 @@ CHECKS = {
     "outer-frames": {"frame": outer_frame, "forwarded frame": forwarded_frame, "frame to read": frame_to_read,
                      "refused frame": refused_frame},
     "handshake": {"handshake": a_handshake, "refused message 1": refused_message_1,
-                  "refused message 2": refused_message_2},
+                  "no message 2": no_message_2, "refused message 2": refused_message_2},
     "transport": {"messages": messages, "refused message": refused_message},
     "rekey": {"rekey": a_rekey},
     "frames": {"message": a_message, "refused message": refused_frames,

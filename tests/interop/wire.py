@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-SUITE = "Noise_IK_25519_AESGCM_SHA256"
-VERSION = 1
+SUITE = "Noise_IKhfs_25519+MLKEM768_AESGCM_SHA256"
+VERSION = 2
 
 
 class Malformed(Exception):
