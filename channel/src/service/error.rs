@@ -144,8 +144,6 @@ impl SessionError {
             Self::Rekey(RekeyError::Handshake(_)) => {
                 (go_away::Reason::ProtocolError, "the handshake of a rekey failed")
             }
-            // The peer may begin a new session at once; nothing is wrong with what it sent.
-            Self::Rekey(RekeyError::Local) => (go_away::Reason::Shutdown, "no randomness for a rekey"),
             Self::Rekey(RekeyError::OtherKey) => (go_away::Reason::ProtocolError, "a rekey with another key"),
             Self::Rekey(RekeyError::TooOften) => (go_away::Reason::LimitExceeded, "rekeys"),
             Self::Rekey(RekeyError::Timeout) => {
@@ -157,6 +155,9 @@ impl SessionError {
             | Self::GoAway(_)
             | Self::Rejected { .. }
             | Self::Interrupted { .. }
+            // No reason would be right: nothing is wrong with the peer or with what arrived. To the peer the session
+            // is lost, so it recovers its calls.
+            | Self::Rekey(RekeyError::Local)
             | Self::Closed => return None,
         };
         Some((reason, detail.into()))
@@ -239,4 +240,24 @@ pub(crate) fn reset_status(code: u32) -> Status {
     };
     // A reset never means success.
     Status::new(if code == Code::Ok { Code::Unknown } else { code }, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_noise::HandshakeError;
+
+    use super::*;
+
+    #[test]
+    fn a_rekey_without_randomness_is_a_lost_session_and_no_violation_of_the_peer() {
+        let here = SessionError::Rekey(RekeyError::Local);
+        assert_eq!(here.to_go_away(), None);
+        assert_eq!(here.call_end(), CallEnd::ConnectionLost);
+        assert_eq!(here.into_status().code(), Code::Unavailable);
+
+        let theirs = SessionError::Rekey(RekeyError::Handshake(HandshakeError::KemKey));
+        let (reason, _) = theirs.to_go_away().unwrap();
+        assert_eq!(reason, go_away::Reason::ProtocolError);
+        assert_eq!(theirs.call_end(), CallEnd::Violation);
+    }
 }

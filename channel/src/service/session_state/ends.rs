@@ -6,7 +6,7 @@
 //! | a fault of the peer, the relay or the network ([`SessionError::to_go_away`]) | `GoAway`, then END_STREAM |
 //! | the peer's `GoAway` | END_STREAM |
 //! | the peer's END_STREAM; no call is open and no new one is accepted | the queued frames, then END_STREAM |
-//! | the relay or the connection is lost | RST_STREAM |
+//! | the relay or the connection is lost; a rekey finds no randomness here | RST_STREAM |
 //!
 //! The frames before END_STREAM have [`limits::CLOSE_TIMEOUT`] to be sent; after that RST_STREAM is sent.
 
@@ -299,7 +299,6 @@ mod tests {
             SessionError::Outer(OuterError::Malformed),
             SessionError::Rekey(RekeyError::Unexpected("a rekey began during a rekey")),
             SessionError::Rekey(RekeyError::Handshake(HandshakeError::KemKey)),
-            SessionError::Rekey(RekeyError::Local),
             SessionError::Rekey(RekeyError::OtherKey),
             SessionError::Rekey(RekeyError::TooOften),
             SessionError::Rekey(RekeyError::Timeout),
