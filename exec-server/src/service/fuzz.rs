@@ -428,7 +428,28 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             started(1).u8(0).chunk(&[0, 0xff, 0, 0, 0, 0xff]).done(),
         ),
         ("empty-request", started(1).u8(0).chunk(&[0, 0, 0, 0, 0]).done()),
+        ("turn-and-step", of_turn(7, "plan")),
+        ("turn-too-large", of_turn(u64::MAX, "plan")),
+        ("step-alone", of_turn(0, "plan")),
+        ("step-too-long", of_turn(7, &"x".repeat(200))),
+        ("step-with-control", of_turn(7, "a\nb")),
     ]
+}
+
+/// A start that names a turn and a step.
+fn of_turn(turn: u64, step: &str) -> Vec<u8> {
+    let start = Start {
+        thread_id: "chat".into(),
+        turn,
+        step: step.into(),
+        ..start(false)
+    };
+    let message = RunRequest {
+        kind: Some(Kind::Start(start)),
+    }
+    .encode_to_vec();
+    let prefix = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+    Script::default().u8(0).chunk(&[prefix, message].concat()).done()
 }
 
 #[cfg(test)]
