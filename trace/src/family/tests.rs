@@ -96,7 +96,7 @@ fn a_json_line_is_a_complete_line_that_is_an_object() {
             ("{\"a\":\n1}\n", NOT),
             ("{} {}\n", NOT),
             (
-                "{\"a\":01}\n{\"a\":1.}\n{\"a\":+1}\n{a:1}\n{\"a\":1,}\n{'a':1}\n",
+                "{\"a\":01}\n{\"a\":1.}\n{\"a\":+1}\n{a:1}\n{\"a\":1,}\n{\"a\":[1,]}\n{'a':1}\n",
                 NOT,
             ),
             (
@@ -114,6 +114,7 @@ fn a_json_line_is_a_complete_line_that_is_an_object() {
         b"{\"a\":\"\xff\"}\n",
         b"{\"a\":\"\xed\xa0\x80\"}\n",
         b"{\"a\":\"\xc3\"}\n",
+        b"{\"a\":\"\xc3x\"}\n",
         b"\0\0\0{}\n",
     ] {
         assert_eq!(marker(JsonLines, bytes), NOT, "{bytes:?}");
@@ -176,6 +177,8 @@ fn a_json_rpc_message_is_a_request_a_notification_a_response_or_a_batch() {
         r#"{"jsonrpc":"2.0","result":1,"error":{"code":1,"message":"m"},"id":1}"#,
         r#"{"jsonrpc":"2.0","error":{"code":"1","message":"m"},"id":1}"#,
         r#"{"jsonrpc":"2.0","error":"no","id":1}"#,
+        r#"{"jsonrpc":"2.0","error":{"code":1,"message":"m"},"error":{"code":1},"id":1}"#,
+        r#"{"jsonrpcs":"2.0","method":"m"}"#,
         r#"{"a":{"jsonrpc":"2.0","method":"m"}}"#,
         "[]",
         "[1]",
@@ -220,6 +223,39 @@ fn a_message_behind_a_header_is_found_after_what_is_no_message() {
     assert_eq!(marker(JsonRpc, cut.as_bytes()), NOT, "the body is not complete");
     let long = format!("Content-Length: {}\r\n\r\n", FAMILY_LINE_MAX + 1);
     assert_eq!(marker(JsonRpc, long.as_bytes()), Err(Unavailable::LineTooLong));
+    let longest = |length: usize| {
+        let message = format!("{message}{}", " ".repeat(length - message.len()));
+        format!("Content-Length: {length}\r\n\r\n{message}")
+    };
+    let output = longest(FAMILY_LINE_MAX);
+    assert_eq!(detect(JsonRpc, [output.as_bytes()]), Ok(output.len()));
+    let longer = longest(FAMILY_LINE_MAX + 1);
+    assert_eq!(
+        detect(JsonRpc, [longer.as_bytes()]),
+        Err(Unavailable::LineTooLong)
+    );
+}
+
+#[test]
+fn a_prompt_behind_a_long_line_is_none_and_many_short_lines_are_no_long_one() {
+    let long = "x".repeat(FAMILY_LINE_MAX - 1);
+    for (end, expected) in [
+        ("$ ", Err(Unavailable::LineTooLong)),
+        ("$ \n", Err(Unavailable::LineTooLong)),
+        ("xx\nno prompt", Err(Unavailable::LineTooLong)),
+        ("xx\n$ ", Ok(FAMILY_LINE_MAX + 4)),
+        ("\nno prompt", NOT),
+    ] {
+        let output = format!("{long}{end}");
+        assert_eq!(detect(Prompt, [output.as_bytes()]), expected, "{end:?}");
+        assert_eq!(
+            detect(Prompt, [long.as_bytes(), end.as_bytes()]),
+            expected,
+            "{end:?}"
+        );
+    }
+    let lines = "lines of a log\n".repeat(FAMILY_LINE_MAX / 10);
+    assert_eq!(detect(Prompt, [lines.as_bytes()]), NOT);
 }
 
 #[test]
