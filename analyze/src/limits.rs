@@ -95,6 +95,16 @@ pub const DETECTED_CHANGE: f64 = 0.1;
 /// A stage shorter than this part of the envelope does not raise the needed number of blocks.
 pub const RELEVANT_SHARE: f64 = 0.1;
 
+/// From this many changes on, all in one direction are remarked on: they look like a machine that changed.
+pub const ONE_SIDED_CHANGES: usize = 3;
+
+/// Pairs in which the same side ran first are remarked on from this part on. With a random order, 16 of 20 are rarer than
+/// 1 in 80.
+pub const SAME_ORDER: f64 = 0.8;
+
+/// A stage that this part more of one side's runs have is remarked on, because its change is that of the others alone.
+pub const PRESENCE_DIFFERENCE: f64 = 0.1;
+
 /// Bytes of the rules of a gate.
 pub const RULES_MAX: usize = 1024 * 1024;
 

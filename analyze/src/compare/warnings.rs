@@ -2,16 +2,8 @@
 
 use super::design::{Design, Units};
 use super::stage::{Change, StageComparison};
+use crate::limits::{ONE_SIDED_CHANGES, PRESENCE_DIFFERENCE, SAME_ORDER};
 use crate::runs::Runs;
-
-/// From this many changes on, all in one direction are remarked on.
-const ONE_SIDED: usize = 3;
-
-/// Pairs in which the same side ran first are remarked on from this part on.
-const SAME_ORDER: f64 = 0.8;
-
-/// A stage that this part more of one side's runs have is remarked on.
-const PRESENCE: f64 = 0.1;
 
 /// The warnings of a comparison.
 pub(super) fn find(a: &Runs, b: &Runs, units: &Units, stages: &[StageComparison]) -> Vec<String> {
@@ -44,7 +36,7 @@ fn one_sided(stages: &[StageComparison]) -> Option<String> {
         (0, faster) => (faster, "faster"),
         _ => return None,
     };
-    (changes >= ONE_SIDED).then(|| {
+    (changes >= ONE_SIDED_CHANGES).then(|| {
         format!(
             "all {changes} changes are {word}, as if the machine had changed: name stages that the change cannot touch \
              as controls"
@@ -102,7 +94,7 @@ fn recordings_apart(a: &Runs, b: &Runs) -> Option<String> {
 /// A stage that one side has more often.
 fn presence(stage: &StageComparison, a: usize, b: usize) -> Option<String> {
     let (of_a, of_b) = (stage.a.runs as f64 / a as f64, stage.b.runs as f64 / b as f64);
-    ((of_a - of_b).abs() > PRESENCE).then(|| {
+    ((of_a - of_b).abs() > PRESENCE_DIFFERENCE).then(|| {
         format!(
             "{} is in {:.0} % of A's runs and in {:.0} % of B's; its change is that of the runs that have it",
             stage.name,
