@@ -4,8 +4,11 @@
 //! ran in, because runs of one block are not independent. It may belong to a pair, the runs of two sides that ran beside
 //! each other.
 
+mod from_traces;
+
 use std::collections::{BTreeMap, HashMap};
 
+pub use self::from_traces::{BlockBy, RunCollector, RunOptions};
 use crate::stages;
 
 /// One run.

@@ -1,0 +1,270 @@
+//! Runs from traces: each `call` span with its stages.
+
+use std::collections::HashMap;
+
+use baton_trace::attribute;
+use baton_trace::command::Outcome;
+use baton_trace::stage::{StageId, transport};
+use opentelemetry_semantic_conventions::attribute::{PROCESS_EXIT_CODE, SERVICE_INSTANCE_ID};
+
+use super::{Run, Runs};
+use crate::model::{CallSpans, Span, Trace, Tree, Value};
+use crate::stages::REMAINDER;
+
+/// What a block is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlockBy {
+    /// A process of the client: `service.instance.id` of the `call`.
+    Client,
+    /// A process of the exec-server: `service.instance.id` of the `rpc`.
+    Server,
+    /// A file. Files of the same name are a pair.
+    File,
+    /// The value of an attribute.
+    Attribute(String),
+}
+
+/// What of a trace becomes a run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// What a block is.
+    pub block: BlockBy,
+    /// The attribute that names the pair of a run.
+    pub pair: Option<String>,
+    /// Further attributes that runs keep.
+    pub attributes: Vec<String>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            block: BlockBy::Client,
+            pair: None,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// Collects the runs of traces.
+#[derive(Debug, Default)]
+pub struct RunCollector {
+    options: RunOptions,
+    runs: Runs,
+    /// The side or set, and the file that is read.
+    source: Source,
+    without_envelope: u64,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Source {
+    side: String,
+    file: String,
+    attributes: Vec<(String, String)>,
+}
+
+impl RunCollector {
+    /// No runs.
+    pub fn new(options: RunOptions) -> Self {
+        Self {
+            options,
+            ..Self::default()
+        }
+    }
+
+    /// The next traces are from `file` of `side`. Files of the same name on several sides are a pair. `attributes` are
+    /// given to each run.
+    pub fn begin(&mut self, side: &str, file: &str, attributes: &[(&str, &str)]) {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        self.source = Source {
+            side: side.to_owned(),
+            file: file.to_owned(),
+            attributes: attributes.iter().map(owned).collect(),
+        };
+    }
+
+    /// Adds the calls of a trace.
+    pub fn add(&mut self, trace: &Trace) {
+        for call in Tree::of(trace).calls(trace) {
+            let head = call.head.map(|head| &trace.spans()[head]);
+            match head.filter(|head| head.stage == Some(transport::CALL)) {
+                Some(head) => self.add_call(trace, &call, head),
+                None => self.without_envelope += 1,
+            }
+        }
+    }
+
+    /// The runs, and the calls that were left out because the client's envelope is missing.
+    pub fn finish(self) -> (Runs, u64) {
+        (self.runs, self.without_envelope)
+    }
+
+    fn add_call(&mut self, trace: &Trace, call: &CallSpans, head: &Span) {
+        let stages: Vec<&Span> = call.stages.iter().map(|index| &trace.spans()[*index]).collect();
+        // The client's spans first: its resource is the more specific one.
+        let find = |key: &str| {
+            let spans = || std::iter::once(head).chain(stages.iter().copied());
+            let of_span = spans().find_map(|span| shown(trace.attribute(span, key)?));
+            of_span.or_else(|| spans().find_map(|span| shown(resource(trace, span, key)?)))
+        };
+        let part = |stage: StageId| stages.iter().copied().find(|span| span.stage == Some(stage));
+        let instance = |span: &Span| trace.resource_text(span, SERVICE_INSTANCE_ID).map(str::to_owned);
+        let Source {
+            side,
+            file,
+            attributes,
+        } = &self.source;
+        let block = match &self.options.block {
+            BlockBy::Client => instance(head),
+            BlockBy::Server => part(transport::RPC).and_then(instance),
+            BlockBy::File => Some(format!("{side}/{file}")),
+            BlockBy::Attribute(key) => find(key),
+        };
+        let pair = match (&self.options.pair, &self.options.block) {
+            (Some(key), _) => find(key),
+            (None, BlockBy::File) => Some(file.clone()),
+            (None, _) => None,
+        };
+        let kept = self
+            .options
+            .attributes
+            .iter()
+            .filter_map(|key| Some((key.clone(), find(key)?)));
+        let run = Run {
+            trace: trace.id().to_string(),
+            // A run without the attribute shares a block with all others without it, which is the cautious choice.
+            block: block.unwrap_or_default(),
+            pair,
+            started_ns: head.start_ns,
+            turn: find(attribute::TURN).and_then(|turn| turn.parse().ok()),
+            succeeded: succeeded(trace, head),
+            attributes: kept.chain(attributes.iter().cloned()).collect(),
+        };
+        let mut durations: HashMap<&str, u64> = HashMap::new();
+        for span in &stages {
+            if let Some(name) = trace.stage_name(span) {
+                *durations.entry(name).or_default() += span.duration_ns();
+            }
+        }
+        let remainder = trace.integer(head, attribute::REMAINDER_NS);
+        if let Some(remainder) = remainder.and_then(|ns| u64::try_from(ns).ok()) {
+            durations.insert(REMAINDER, remainder);
+        }
+        let mut durations: Vec<(&str, u64)> = durations.into_iter().collect();
+        durations.sort_unstable();
+        self.runs.add(run, durations);
+    }
+}
+
+/// The command exited with 0. A call without a command succeeded if its span is no error.
+fn succeeded(trace: &Trace, head: &Span) -> bool {
+    match trace.text(head, attribute::OUTCOME) {
+        Some(outcome) => {
+            Outcome::from_name(outcome) == Some(Outcome::Exited)
+                && trace
+                    .integer(head, PROCESS_EXIT_CODE)
+                    .is_none_or(|code| code == 0)
+        }
+        None => !head.is_error,
+    }
+}
+
+fn resource<'a>(trace: &'a Trace, span: &Span, key: &str) -> Option<Value<'a>> {
+    trace
+        .resource(span)
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
+}
+
+fn shown(value: Value<'_>) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.to_owned()),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Double(_) | Value::Other(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_traces::{call, other, stage, trace};
+
+    fn collected(options: RunOptions, spans: &[crate::test_traces::Made]) -> (Runs, u64) {
+        let mut collector = RunCollector::new(options);
+        collector.begin("A", "1.json", &[("side", "old")]);
+        collector.add(&trace(spans));
+        collector.finish()
+    }
+
+    #[test]
+    fn a_call_is_a_run_with_the_durations_of_its_stages() {
+        let (runs, without_envelope) = collected(RunOptions::default(), &call());
+        assert_eq!((runs.len(), without_envelope), (1, 0));
+        for (stage, ns) in [
+            ("call", 1_000_000),
+            ("transit", 99_000),
+            ("relay.queue", 9_000),
+            ("process.wait", 499_000),
+            ("remainder", 10_000),
+        ] {
+            assert_eq!(runs.duration(0, stage), Some(ns), "{stage}");
+        }
+        assert_eq!(runs.duration(0, "process.stderr"), None);
+        let run = runs.run(0);
+        assert_eq!(
+            (run.block.as_str(), &run.pair, run.succeeded),
+            ("client-1", &None, true)
+        );
+        assert_eq!(run.attributes["side"], "old");
+        assert_eq!(run.trace, format!("{:032x}", 1));
+    }
+
+    #[test]
+    fn a_block_is_what_was_asked_for() {
+        let block = |block, pair: Option<&str>| {
+            let pair = pair.map(str::to_owned);
+            let options = RunOptions {
+                block,
+                pair,
+                attributes: vec!["host.id".to_owned(), "absent".to_owned()],
+            };
+            collected(options, &call()).0.run(0).clone()
+        };
+        assert_eq!(block(BlockBy::Server, None).block, "server-1");
+        let file = block(BlockBy::File, None);
+        assert_eq!(
+            (file.block.as_str(), file.pair.as_deref()),
+            ("A/1.json", Some("1.json"))
+        );
+        let by_attribute = block(BlockBy::Attribute("host.id".to_owned()), Some("baton.outcome"));
+        // The client's resource comes before the server's.
+        assert_eq!(
+            (by_attribute.block.as_str(), by_attribute.pair.as_deref()),
+            ("host-a", Some("exited"))
+        );
+        assert_eq!(by_attribute.attributes["host.id"], "host-a");
+        assert!(!by_attribute.attributes.contains_key("absent"));
+    }
+
+    #[test]
+    fn failed_commands_turns_and_attempts_are_told() {
+        let mut spans = call();
+        spans[0] = spans[0]
+            .clone()
+            .with("process.exit.code", 3)
+            .with("baton.turn", 2);
+        spans.push(stage(22, 1, "transit", 500, 600).with("baton.attempt", 1));
+        let (runs, _) = collected(RunOptions::default(), &spans);
+        assert_eq!((runs.run(0).succeeded, runs.run(0).turn), (false, Some(2)));
+        assert_eq!(runs.duration(0, "transit"), Some(199_000), "two attempts");
+    }
+
+    #[test]
+    fn a_server_half_without_its_envelope_is_counted_and_left_out() {
+        let rest: Vec<_> = call().into_iter().filter(|span| span.part == "server").collect();
+        let (runs, without_envelope) = collected(RunOptions::default(), &rest);
+        assert_eq!((runs.len(), without_envelope), (0, 1));
+        let (runs, without_envelope) = collected(RunOptions::default(), &[other(1, 0, "tool", 0, 9)]);
+        assert_eq!((runs.len(), without_envelope), (0, 0));
+    }
+}
