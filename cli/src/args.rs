@@ -1,8 +1,10 @@
 //! The command line.
 
+mod compare;
 mod exec;
 mod exec_server;
 mod flush;
+mod gate;
 mod health;
 mod history;
 mod keygen;
@@ -27,9 +29,11 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::compare::CompareArgs;
 pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::exec_server::{Durability, ExecServerArgs};
 pub(crate) use self::flush::FlushArgs;
+pub(crate) use self::gate::GateArgs;
 pub(crate) use self::health::HealthArgs;
 pub(crate) use self::history::HistoryArgs;
 pub(crate) use self::keygen::KeygenArgs;
@@ -140,6 +144,10 @@ pub(crate) enum Command {
     Ticket(TicketCommand),
     /// Check that a relay answers, or that an exec-server is registered; for container engines and service managers
     Health(HealthArgs),
+    /// Compare two recordings stage by stage: what became slower or faster beyond noise
+    Compare(CompareArgs),
+    /// Decide by rules over recorded traces; for CI
+    Gate(GateArgs),
     /// Draw trace files, and check them
     #[command(subcommand, after_help = "Example:\n  baton trace show trace.json")]
     Trace(TraceCommand),

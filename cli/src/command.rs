@@ -1,13 +1,16 @@
 //! The subcommands, one file each.
 
+pub(crate) mod compare;
 pub(crate) mod exec;
 pub(crate) mod exec_server;
 pub(crate) mod flush;
+pub(crate) mod gate;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod keygen;
 pub(crate) mod relay;
 pub(crate) mod run;
+mod runs;
 pub(crate) mod show;
 pub(crate) mod thread;
 pub(crate) mod threads;
@@ -44,6 +47,8 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Flush(args) => flush::main(args),
         Command::Warm(args) => warm::main(args),
         Command::Keygen(args) => keygen::main(args),
+        Command::Compare(args) => compare::main(args),
+        Command::Gate(args) => gate::main(args),
         Command::Health(args) => health::main(args),
         Command::Ticket(command) => ticket::main(command),
         Command::Trace(TraceCommand::Show(args)) => trace::show::main(args),

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use baton_analyze::compare::CompareError;
+use baton_analyze::gate::RulesError;
 use baton_analyze::read::ReadError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
@@ -126,6 +128,12 @@ pub(crate) enum CliError {
     Start(#[from] io::Error),
     #[error("the embedded exec-server did not start: {0}")]
     Embedded(String),
+    #[error("cannot read the rules {path}: {source}; `baton gate --example` prints some to begin with")]
+    ReadRules { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     #[error("interrupted")]
     Interrupted { signal: i32 },
     #[error(

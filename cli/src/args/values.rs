@@ -187,6 +187,36 @@ pub(super) fn interval(text: &str) -> Result<WarmInterval, String> {
         .map_err(|error: WarmIntervalError| error.to_string())
 }
 
+/// A correctness check and its result.
+pub(super) fn check(text: &str) -> Result<(String, bool), String> {
+    let expected = || "expected NAME=passed or NAME=failed".to_owned();
+    let (name, result) = text.rsplit_once('=').ok_or_else(expected)?;
+    let passed = match result {
+        "passed" => true,
+        "failed" => false,
+        _ => return Err(expected()),
+    };
+    if name.is_empty() {
+        return Err(expected());
+    }
+    Ok((name.to_owned(), passed))
+}
+
+/// A percentage, as a part of 1.
+pub(super) fn part(text: &str) -> Result<f64, String> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok());
+    // The range also refuses NaN and infinity.
+    let number = number.filter(|number| (0.0..=1000.0).contains(number));
+    Ok(number.ok_or("expected a percentage like 2% or 0.5%")? / 100.0)
+}
+
+/// A duration, which may be 0.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration like 10us or 5ms".into())
+}
+
 /// Bytes of memory, in units of 1,024: 512MiB or 2GiB.
 pub(super) fn memory(text: &str) -> Result<usize, String> {
     let expected = || "expected a size of at least 16MiB, like 512MiB or 2GiB".to_owned();
@@ -262,6 +292,24 @@ mod tests {
             assert!(thread(bad).is_err(), "{bad:?}");
         }
         assert!(title("").is_ok() && title(&"x".repeat(THREAD_TITLE_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_check_has_a_name_and_passed_or_failed() {
+        assert_eq!(check("a=b=passed"), Ok(("a=b".to_owned(), true)));
+        assert_eq!(check("same output=failed"), Ok(("same output".to_owned(), false)));
+        for bad in ["", "a", "=passed", "a=", "a=yes"] {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_a_percentage() {
+        assert_eq!(part("2%"), Ok(0.02));
+        assert_eq!(part("0.5 %"), Ok(0.005));
+        for bad in ["", "2", "%", "-1%", "NaN%", "inf%", "1e9%"] {
+            assert!(part(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

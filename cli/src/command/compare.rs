@@ -1,0 +1,57 @@
+//! `baton compare`.
+
+use std::path::Path;
+
+use baton_analyze::compare::{Options, compare};
+use baton_analyze::read::trace_files;
+use baton_analyze::runs::{BlockBy, RunOptions};
+
+use super::runs::{Source, block, read};
+use crate::args::CompareArgs;
+use crate::error::CliError;
+use crate::record::line;
+use crate::stdio::page;
+
+pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
+    let by = match &args.block {
+        Some(name) => block(name),
+        None if args.pair.is_none() && is_recorded_in_files(&args.a)? && is_recorded_in_files(&args.b)? => {
+            BlockBy::File
+        }
+        None => BlockBy::Client,
+    };
+    let runs = |side: &str, path: &Path| {
+        let source = Source {
+            side,
+            path,
+            attributes: Vec::new(),
+        };
+        let options = RunOptions {
+            block: by.clone(),
+            pair: args.pair.clone(),
+            attributes: Vec::new(),
+        };
+        read(&[source], options)
+    };
+    let (a, b) = (runs("A", &args.a)?, runs("B", &args.b)?);
+    let options = Options {
+        controls: args.controls,
+        floor_relative: args.min_change,
+        floor_ns: args.min_difference.as_nanos() as f64,
+        unpaired: args.unpaired,
+        self_check: args.self_check,
+        ..Options::default()
+    };
+    let comparison = compare(&a, &b, &options)?;
+    page(&match () {
+        () if args.json => line(&comparison.json()),
+        () if args.markdown => comparison.markdown(),
+        () => comparison.text(),
+    })?;
+    Ok(comparison.verdict.exit_code())
+}
+
+/// Whether it is a directory of several files.
+fn is_recorded_in_files(path: &Path) -> Result<bool, CliError> {
+    Ok(path.is_dir() && trace_files(&[path.to_path_buf()])?.len() > 1)
+}

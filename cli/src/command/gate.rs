@@ -1,0 +1,86 @@
+//! `baton gate`.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use baton_analyze::gate::{EXAMPLE, Evidence, Rules, gate};
+use baton_analyze::limits::RULES_MAX;
+use baton_analyze::runs::RunOptions;
+
+use super::runs::{Source, block, read};
+use crate::args::GateArgs;
+use crate::error::CliError;
+use crate::record::line;
+use crate::stdio::page;
+
+pub(crate) fn main(args: GateArgs) -> Result<i32, CliError> {
+    let Some(path) = args.rules else {
+        page(EXAMPLE)?;
+        return Ok(0);
+    };
+    let rules = Rules::parse(&path.display().to_string(), &text(&path)?)?;
+    // The number of an input keeps blocks of files apart that have the same name.
+    let input = |(number, input): (usize, PathBuf)| {
+        let (set, path) = named(input);
+        (number.to_string(), set, path)
+    };
+    let inputs: Vec<(String, Option<String>, PathBuf)> =
+        args.inputs.into_iter().enumerate().map(input).collect();
+    let sources: Vec<Source<'_>> = inputs
+        .iter()
+        .map(|(side, set, path)| Source {
+            side,
+            path,
+            attributes: rules.set_attribute().zip(set.as_deref()).into_iter().collect(),
+        })
+        .collect();
+    let options = RunOptions {
+        block: block(&args.block),
+        pair: args.pair,
+        attributes: rules.attributes().map(str::to_owned).collect(),
+    };
+    let evidence = Evidence {
+        runs: read(&sources, options)?,
+        checks: args.checks.into_iter().collect(),
+        now_ns: args.now,
+    };
+    let verdict = gate(&rules, &evidence);
+    if let Some(path) = args.verdict {
+        let written = fs::write(&path, line(&verdict.json()));
+        written.map_err(|source| CliError::Write { path, source })?;
+    }
+    page(&if args.json {
+        line(&verdict.json())
+    } else {
+        verdict.text()
+    })?;
+    Ok(verdict.exit_code)
+}
+
+/// `SET=PATH`, unless there is a file with this name.
+fn named(input: PathBuf) -> (Option<String>, PathBuf) {
+    let split = input
+        .to_str()
+        .filter(|_| !input.exists())
+        .and_then(|text| text.split_once('='));
+    match split {
+        Some((set, path)) if !set.is_empty() => (Some(set.to_owned()), path.into()),
+        _ => (None, input),
+    }
+}
+
+/// The rules, if they are text of a bounded length.
+fn text(path: &Path) -> Result<String, CliError> {
+    let failed = |source| CliError::ReadRules {
+        path: path.into(),
+        source,
+    };
+    let file = fs::File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    // One byte more, so that longer rules are refused and not cut off.
+    file.take(RULES_MAX as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    Ok(text)
+}

@@ -1,0 +1,71 @@
+//! The runs in trace files, for `baton compare` and `baton gate`.
+
+use std::path::{Path, PathBuf};
+
+use baton_analyze::model::Trace;
+use baton_analyze::read::{Reader, trace_files};
+use baton_analyze::runs::{BlockBy, RunCollector, RunOptions, Runs};
+
+use super::trace::warn_of_faults;
+use crate::error::CliError;
+
+/// What `--block` means.
+pub(crate) fn block(name: &str) -> BlockBy {
+    match name {
+        "client" => BlockBy::Client,
+        "server" => BlockBy::Server,
+        "file" => BlockBy::File,
+        attribute => BlockBy::Attribute(attribute.to_owned()),
+    }
+}
+
+/// Files to read, with what is known of their runs.
+pub(crate) struct Source<'a> {
+    /// Names the side or set, so that its files are not those of another.
+    pub(crate) side: &'a str,
+    pub(crate) path: &'a Path,
+    /// Attributes of all its runs.
+    pub(crate) attributes: Vec<(&'a str, &'a str)>,
+}
+
+/// Reads the runs of some sources. Says on standard error what could not be read.
+pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<Runs, CliError> {
+    let is_by_file = options.block == BlockBy::File;
+    let mut collector = RunCollector::new(options);
+    for source in sources {
+        let files = trace_files(&[source.path.to_path_buf()])?;
+        if is_by_file {
+            for file in &files {
+                collector.begin(source.side, &name(file), &source.attributes);
+                read_into(&mut collector, std::slice::from_ref(file))?;
+            }
+        } else {
+            // The spans of one trace may be in several files.
+            collector.begin(source.side, "", &source.attributes);
+            read_into(&mut collector, &files)?;
+        }
+    }
+    let (runs, without_envelope) = collector.finish();
+    if without_envelope > 0 {
+        stderr_line!("baton: {without_envelope} calls without the client's envelope were left out");
+    }
+    Ok(runs)
+}
+
+fn read_into(collector: &mut RunCollector, files: &[PathBuf]) -> Result<(), CliError> {
+    let mut deliver = |trace: Trace| collector.add(&trace);
+    let mut reader = Reader::new(&mut deliver);
+    for file in files {
+        reader.file(file)?;
+    }
+    let summary = reader.finish()?;
+    warn_of_faults(&summary);
+    Ok(())
+}
+
+fn name(file: &Path) -> String {
+    file.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
