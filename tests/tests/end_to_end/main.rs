@@ -18,6 +18,7 @@
 //!   exec-server;
 //! * `crashes`: repeated kills of an exec-server: no start runs twice, and no record behind a barrier is lost;
 //! * `ends`: a client, relay or exec-server that ends or is killed, and its surviving processes;
+//! * `decide`: `baton compare` and `baton gate` over recorded runs;
 //! * `volume`: no byte of input or output is lost;
 //! * `warm`: `baton warm`, pooled sessions, and that no state of one command is visible in the next;
 //! * `workspace`: the root of a project, and what a turn changed in it.
@@ -28,6 +29,7 @@ mod blind;
 mod call_end;
 mod crashes;
 mod crowds;
+mod decide;
 mod ends;
 mod files;
 mod health;
