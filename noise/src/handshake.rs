@@ -5,8 +5,8 @@
 //! | 1 | `e, es, e1, s, ss` | [`MESSAGE_1_LEN`] |
 //! | 2 | `e, ee, ekem1, se` | [`MESSAGE_2_LEN`] and the payload |
 //!
-//! `e1` is the initiator's ephemeral ML-KEM key, `ekem1` the ciphertext for it. snow panics if a
-//! buffer is a little shorter than its message, so buffers have exactly these lengths.
+//! `e1` is the initiator's ephemeral ML-KEM key, `ekem1` the ciphertext for it. snow panics if a buffer is a
+//! little shorter than its message, so buffers have exactly these lengths.
 
 use baton_kem::{CIPHERTEXT_LEN, ENCAPSULATION_KEY_LEN};
 use baton_proto::limits::{NOISE_MESSAGE_MAX, NOISE_TAG};
@@ -137,21 +137,24 @@ impl Initiator {
     }
 }
 
+/// A message with the length of message 1. Its payload must be empty: it has no forward secrecy and can be replayed.
+fn message_1(message: &[u8]) -> Result<&[u8; MESSAGE_1_LEN], HandshakeError> {
+    message.try_into().map_err(|_| HandshakeError::Verify)
+}
+
 impl Responder {
     /// Reads message 1. The initiator's static key is now known, but the message may be a replay: only the first
     /// transport message proves the initiator.
     pub fn read(local: &StaticKey, prologue: &[u8], message: &[u8]) -> Result<Self, HandshakeError> {
+        // Before any key is used, so that messages of other lengths cost nothing.
+        let message = message_1(message)?;
         let state = builder(local, prologue)?
             .build_responder()
             .map_err(|_| HandshakeError::Local)?;
         Self::accept(state, message)
     }
 
-    fn accept(mut state: HandshakeState, message: &[u8]) -> Result<Self, HandshakeError> {
-        // The payload of message 1 must be empty: it has no forward secrecy and can be replayed.
-        if message.len() != MESSAGE_1_LEN {
-            return Err(HandshakeError::Verify);
-        }
+    fn accept(mut state: HandshakeState, message: &[u8; MESSAGE_1_LEN]) -> Result<Self, HandshakeError> {
         let mut payload = [0; MESSAGE_1_LEN];
         state
             .read_message(message, &mut payload)

@@ -58,7 +58,7 @@ impl Keys {
     }
 
     fn accept(&self, message: &[u8]) -> Result<Responder, HandshakeError> {
-        Responder::accept(self.responder(), message)
+        Responder::accept(self.responder(), message_1(message)?)
     }
 
     /// The genuine message 2 with a payload.
