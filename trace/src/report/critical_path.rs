@@ -54,10 +54,27 @@ impl PathSection {
     }
 }
 
+/// What becomes of a child that ends exactly where the next one on the path begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contact {
+    /// It is omitted, as Jaeger does.
+    Omitted,
+    /// It is on the path. For times that were not rounded: stages then follow each other without a gap.
+    Followed,
+}
+
 /// The critical path of each root, from its end to its start, one root after the other. Empty sections are omitted.
 pub fn critical_path(spans: &[PathSpan]) -> Vec<PathSection> {
+    path(spans, Contact::Omitted)
+}
+
+/// The same with a choice about spans in contact. The unit of time may be any.
+pub fn path(spans: &[PathSpan], contact: Contact) -> Vec<PathSection> {
     let tree = SpanTree::of(spans);
-    tree.roots.iter().flat_map(|root| tree.walk(*root)).collect()
+    tree.roots
+        .iter()
+        .flat_map(|root| tree.walk(*root, contact))
+        .collect()
 }
 
 /// The spans by parent, clipped to their parents.
@@ -127,7 +144,7 @@ impl SpanTree {
         }
     }
 
-    fn walk(&self, root: usize) -> Vec<PathSection> {
+    fn walk(&self, root: usize, contact: Contact) -> Vec<PathSection> {
         let mut sections = Vec::new();
         // For each span, the number of children that the walk has visited or skipped.
         let mut passed: HashMap<usize, usize> = HashMap::new();
@@ -137,9 +154,10 @@ impl SpanTree {
         loop {
             let next = passed.entry(at).or_default();
             while !is_entered
-                && self.children[at]
-                    .get(*next)
-                    .is_some_and(|&child| self.bounds[child].1 >= bound)
+                && self.children[at].get(*next).is_some_and(|&child| match contact {
+                    Contact::Omitted => self.bounds[child].1 >= bound,
+                    Contact::Followed => self.bounds[child].1 > bound,
+                })
             {
                 *next += 1;
             }
@@ -229,7 +247,11 @@ pub fn check(spans: &[PathSpan]) -> Vec<PathFinding> {
             .map(|span| PathFinding::SharedId(span.id)),
     );
     let tree = SpanTree::of(spans);
-    let path: Vec<PathSection> = tree.roots.iter().flat_map(|root| tree.walk(*root)).collect();
+    let path: Vec<PathSection> = tree
+        .roots
+        .iter()
+        .flat_map(|root| tree.walk(*root, Contact::Omitted))
+        .collect();
     let mut own_us = vec![0; spans.len()];
     let mut on_path = HashSet::new();
     for section in &path {
