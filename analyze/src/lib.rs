@@ -1,6 +1,7 @@
 //! From traces to decisions.
 //!
 //! * [`model`]: one trace in memory;
+//! * [`analysis`]: where the time of many calls went;
 //! * [`check`]: whether a trace is complete and every span is in its place;
 //! * [`read`]: traces from files, OTLP/JSON and Jaeger's JSON;
 //! * [`record`]: the call records in a trace, for the waterfall;
@@ -14,6 +15,7 @@
 //! Only `read` opens files. Nothing here reads a clock or draws from the system's randomness: the same input gives the
 //! same result, to the last byte.
 
+pub mod analysis;
 pub mod check;
 pub mod compare;
 #[cfg(any(test, feature = "fuzz"))]

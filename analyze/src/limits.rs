@@ -77,6 +77,7 @@ pub const ATTRIBUTES_SHOWN: usize = 10;
 
 /// The most that a sampled trace may stand for. A tracestate is text from anywhere.
 pub const SAMPLING_WEIGHT_MAX: u32 = 10_000;
+
 /// The probability of any false alarm over all stages of a comparison.
 pub const FALSE_ALARMS: f64 = 0.05;
 
