@@ -1,5 +1,6 @@
 //! The command line.
 
+mod analyze;
 mod compare;
 mod exec;
 mod exec_server;
@@ -29,6 +30,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::analyze::{AnalyzeArgs, ByArg, Moment};
 pub(crate) use self::compare::CompareArgs;
 pub(crate) use self::exec::ExecArgs;
 pub(crate) use self::exec_server::{Durability, ExecServerArgs};
@@ -151,6 +153,8 @@ pub(crate) enum Command {
     /// Draw trace files, and check them
     #[command(subcommand, after_help = "Example:\n  baton trace show trace.json")]
     Trace(TraceCommand),
+    /// Say where the time of many calls went, by stage
+    Analyze(AnalyzeArgs),
 }
 
 /// clap's error without control characters from the command line, which would steer the terminal, and with a tip that

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod analyze;
 pub(crate) mod compare;
 pub(crate) mod exec;
 pub(crate) mod exec_server;
@@ -51,6 +52,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Gate(args) => gate::main(args),
         Command::Health(args) => health::main(args),
         Command::Ticket(command) => ticket::main(command),
+        Command::Analyze(args) => analyze::main(args),
         Command::Trace(TraceCommand::Show(args)) => trace::show::main(args),
         Command::Trace(TraceCommand::Check(args)) => trace::check::main(args),
     }

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use baton_analyze::analysis::Filter;
 use baton_core_client::warm::{WarmInterval, WarmIntervalError};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
@@ -17,6 +18,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthChar as _;
 
+use super::analyze::Moment;
 use crate::{record, ticket_file};
 
 /// A value that must be UTF-8. clap's own error does not name the argument.
@@ -271,6 +273,25 @@ fn since_in(text: &str, zone: impl FnOnce() -> TimeZone) -> Result<u64, String> 
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
     Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A condition on calls: `NAME=VALUE`.
+pub(super) fn analyze_filter(text: &str) -> Result<Filter, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Filter {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        }),
+        _ => Err("expected NAME=VALUE, like label=make or host.name=builder".into()),
+    }
+}
+
+/// A time, or an age.
+pub(super) fn moment(text: &str) -> Result<Moment, String> {
+    match humantime::parse_duration(text) {
+        Ok(age) => Ok(Moment::Ago(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))),
+        Err(_) => since(text).map(Moment::At),
+    }
 }
 
 /// A date in the format YYYY-MM-DD.

@@ -345,6 +345,55 @@ fn run_says_why_a_command_did_not_start() {
 }
 
 #[test]
+fn the_traces_of_a_file_are_checked_and_analyzed() {
+    let home = Home::new();
+    let file = home.file("trace.json");
+    for _ in 0..3 {
+        let options = ["-q", "--trace-json", file.to_str().unwrap()];
+        assert_eq!(run(baton_run(&home, &options, &["echo", "ok"])).code, 0);
+    }
+    let ask = |words: &[&str]| {
+        let mut ask = home.baton();
+        ask.args(words).arg(&file);
+        run(ask)
+    };
+    let checked = ask(&["trace", "check"]);
+    assert!(
+        checked.code == 0 && checked.text().ends_with(": no fault\n"),
+        "{checked:?}"
+    );
+    let analyzed = ask(&["analyze", "--json", "--by", "label"]);
+    assert_eq!(analyzed.code, 0, "{analyzed:?}");
+    let report: serde_json::Value = serde_json::from_str(analyzed.text()).unwrap();
+    assert_eq!(
+        (&report["calls"], &report["envelope"]["n"]),
+        (&3.into(), &3.into())
+    );
+    assert_eq!(report["remainder"]["told"], 3);
+    assert_eq!(report["groups"]["echo"]["envelope"]["n"], 3);
+    for stage in ["dispatch", "transit", "process.wait", "terminal.notify"] {
+        let stage = &report["stages"][stage];
+        assert!(stage["p50"].as_f64() <= stage["p99"].as_f64(), "{stage}");
+        assert!(stage["critical_path_share"].as_f64().unwrap() > 0.0, "{stage}");
+    }
+    let table = ask(&["analyze"]);
+    assert!(
+        table.code == 0 && table.text().contains("process.wait"),
+        "{table:?}"
+    );
+
+    // Cut off in the middle of the last line.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, &text[..text.len() - 100]).unwrap();
+    for words in [&["trace", "check"][..], &["analyze"]] {
+        let refused = ask(words);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("trace.json:3: "), "{refused:?}");
+    }
+    assert_eq!(ask(&["analyze", "--weighted"]).code, 0);
+}
+
+#[test]
 fn an_empty_trace_file_and_a_missing_one_have_different_errors() {
     let home = Home::new();
     let file = home.file("trace.json");

@@ -1,0 +1,103 @@
+//! `baton analyze`.
+
+use std::path::PathBuf;
+
+use baton_analyze::analysis::{By, Filter, WhatIf};
+
+use super::values::{analyze_filter, moment};
+
+/// A time: absolute, or an age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Nanoseconds since the Unix epoch.
+    At(u64),
+    /// Nanoseconds before `--now`.
+    Ago(u64),
+}
+
+/// How calls are divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ByArg {
+    /// One table of stages
+    Stage,
+    /// The turn of the caller's loop
+    Turn,
+    /// The host of the exec-server
+    Host,
+    /// The label of the command, else its program
+    Label,
+    /// The version of Baton
+    Version,
+    /// The error type
+    Fault,
+}
+
+impl From<ByArg> for By {
+    fn from(by: ByArg) -> Self {
+        match by {
+            ByArg::Stage => Self::Stage,
+            ByArg::Turn => Self::Turn,
+            ByArg::Host => Self::Host,
+            ByArg::Label => Self::Label,
+            ByArg::Version => Self::Version,
+            ByArg::Fault => Self::Fault,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Columns:
+  n          calls that have the stage
+  self       its median without its child stages
+  share      its time over the whole calls
+  path       its own time on the critical path over the whole calls
+  exemplar   the id of a trace that stands for p99
+
+Calls that their caller gave up and calls of older versions do not count; their numbers are shown. Percentiles are exact
+up to 10,000 calls, and within 1 % above.
+
+Exit codes:
+  0    an answer
+  1    the traces do not support an answer; a message on standard error says why
+  255  Baton failed; a message on standard error states what to do
+
+Example:
+  baton run --quiet --trace-json trace.json -- true && baton analyze trace.json")]
+pub(crate) struct AnalyzeArgs {
+    /// Files of OTLP/JSON or Jaeger's JSON, or directories of such files
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Also divide the calls into groups
+    #[arg(long, value_enum, default_value = "stage")]
+    pub(crate) by: ByArg,
+    /// Only calls with this value of an attribute, or of turn, host, label, version or fault; repeatable
+    #[arg(long = "where", value_name = "NAME=VALUE", value_parser = analyze_filter)]
+    pub(crate) filters: Vec<Filter>,
+    /// Only calls that began since this time: an age before --now like 15m or 7d, a date like 2026-01-31 (local
+    /// midnight), or a time like 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub(crate) since: Option<Moment>,
+    /// Only calls that began before this time
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub(crate) until: Option<Moment>,
+    /// What ages are relative to [default: the newest call; the input is then read twice]
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub(crate) now: Option<Moment>,
+    /// Count the calls of every version, not only of the newest
+    #[arg(long)]
+    pub(crate) all_versions: bool,
+    /// Count also the calls that their caller gave up
+    #[arg(long)]
+    pub(crate) with_cancelled: bool,
+    /// The input is a sample, or incomplete: calls count by their sampling probability (`ot=th` in tracestate), and
+    /// traces that lack spans are left out
+    #[arg(long)]
+    pub(crate) weighted: bool,
+    /// Show the whole call as it would be with a stage changed, like process.spawn=-5ms or transit=-20%; repeatable
+    #[arg(long, value_name = "STAGE=CHANGE", value_parser = str::parse::<WhatIf>)]
+    pub(crate) what_if: Vec<WhatIf>,
+    /// Print one JSON object, for programs; times in nanoseconds
+    #[arg(long)]
+    pub(crate) json: bool,
+}

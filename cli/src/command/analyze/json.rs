@@ -1,0 +1,160 @@
+//! The answer as one JSON document. Times are nanoseconds.
+
+use std::ops::Range;
+
+use baton_analyze::analysis::{Figures, Group, LeftOut, Quantiles, Refused, Report};
+use baton_analyze::read::ReadSummary;
+use serde_json::{Map, Value, json};
+
+use crate::args::AnalyzeArgs;
+use crate::command::trace::summary_json;
+
+pub(super) fn report(
+    report: &Report,
+    args: &AnalyzeArgs,
+    window_ns: Option<Range<u64>>,
+    summary: &ReadSummary,
+) -> Value {
+    let stages: Map<String, Value> = report
+        .stages
+        .iter()
+        .map(|stage| {
+            let mut value = figures(&stage.duration);
+            value["self"] = quantiles(&stage.self_time);
+            value["share"] = or_unavailable(stage.share.map(Value::from));
+            value["share_by_call"] = or_unavailable(stage.share_by_call.as_ref().map(quantiles));
+            value["critical_path_share"] = or_unavailable(stage.path_share.map(Value::from));
+            value["critical_path_share_by_call"] =
+                or_unavailable(stage.path_share_by_call.as_ref().map(quantiles));
+            (stage.name.to_owned(), value)
+        })
+        .collect();
+    let mut remainder = or_unavailable(report.remainder.as_ref().map(figures));
+    if let Some(share) = report.remainder_share {
+        remainder["share"] = share.into();
+        remainder["told"] = report.remainders_told.into();
+        remainder["unknown"] = report.remainders_unknown.into();
+    }
+    let attribute = |ranked: &baton_analyze::analysis::RankedAttribute| {
+        json!({
+            "key": ranked.key,
+            "value": ranked.value,
+            "slow_share": ranked.slow_share,
+            "fast_share": ranked.fast_share,
+        })
+    };
+    let what_if = |what_if: &baton_analyze::analysis::WhatIfReport| json!({ "change": what_if.what_if, "calls_with_stage": what_if.calls, "envelope": figures(&what_if.envelope) });
+    json!({
+        "computed_from": computed_from(args, window_ns, summary),
+        "calls": report.calls,
+        "calls_without_envelope": report.without_envelope,
+        "version": report.version,
+        "oldest_ns": report.window_ns.map(|(oldest, _)| oldest),
+        "newest_ns": report.window_ns.map(|(_, newest)| newest),
+        "left_out": left_out(&report.left_out),
+        "envelope": or_unavailable(report.envelope.as_ref().map(figures)),
+        "remainder": remainder,
+        "stages": stages,
+        "groups": report.groups.iter().map(group).collect::<Map<_, _>>(),
+        "calls_of_more_groups": report.calls_of_more_groups,
+        "turns": pair(&report.first_turn, &report.later_turns),
+        "sessions": pair(&report.cold, &report.warm),
+        "attributes": report.attributes.iter().map(attribute).collect::<Vec<_>>(),
+        "attributes_unranked": report.attributes_unranked,
+        "what_if": report.what_if.iter().map(what_if).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn refused(
+    refused: &Refused,
+    args: &AnalyzeArgs,
+    window_ns: Option<Range<u64>>,
+    summary: &ReadSummary,
+) -> Value {
+    let name = match refused {
+        Refused::NoCalls(_) => "no_calls",
+        Refused::Bypassed(_) => "bypassed",
+        Refused::Sampled(_) => "sampled",
+        Refused::Truncated { .. } => "truncated",
+    };
+    json!({
+        "computed_from": computed_from(args, window_ns, summary),
+        "refused": name,
+        "message": refused.to_string(),
+    })
+}
+
+/// All that is needed to make the answer again.
+fn computed_from(args: &AnalyzeArgs, window_ns: Option<Range<u64>>, summary: &ReadSummary) -> Value {
+    let filters: Vec<_> = args
+        .filters
+        .iter()
+        .map(|filter| format!("{}={}", filter.name, filter.value))
+        .collect();
+    let what_if: Vec<_> = args.what_if.iter().map(ToString::to_string).collect();
+    json!({
+        "baton": env!("CARGO_PKG_VERSION"),
+        "input": summary_json(summary),
+        "by": format!("{:?}", args.by).to_lowercase(),
+        "where": filters,
+        "window_ns": window_ns.map(|window| [window.start, window.end]),
+        "all_versions": args.all_versions,
+        "with_cancelled": args.with_cancelled,
+        "weighted": args.weighted,
+        "what_if": what_if,
+    })
+}
+
+fn figures(figures: &Figures) -> Value {
+    let mut value = quantiles(&figures.quantiles);
+    value["n"] = figures.count.into();
+    value["exact"] = figures.is_exact.into();
+    if let Some([p50, p90, p99]) = figures.exemplars {
+        value["exemplars"] = json!({
+            "p50": p50.to_string(),
+            "p90": p90.to_string(),
+            "p99": p99.to_string(),
+        });
+    }
+    value
+}
+
+fn quantiles(quantiles: &Quantiles) -> Value {
+    json!({ "p50": quantiles.p50, "p90": quantiles.p90, "p99": quantiles.p99 })
+}
+
+fn group(group: &Group) -> (String, Value) {
+    let stages: Map<String, Value> = group
+        .stages
+        .iter()
+        .map(|(name, durations)| ((*name).to_owned(), figures(durations)))
+        .collect();
+    let envelope = group.envelope.as_ref().map(figures);
+    (
+        group.name.clone(),
+        json!({ "envelope": or_unavailable(envelope), "stages": stages }),
+    )
+}
+
+fn pair(one: &Group, other: &Group) -> Map<String, Value> {
+    [one, other].into_iter().map(group).collect()
+}
+
+fn left_out(left_out: &LeftOut) -> Value {
+    json!({
+        "bypassed_traces": left_out.bypassed_traces,
+        "background_traces": left_out.background_traces,
+        "truncated_traces": left_out.truncated_traces,
+        "fragments": left_out.fragments,
+        "outside_window": left_out.outside_window,
+        "filtered": left_out.filtered,
+        "cancelled": left_out.cancelled,
+        "old_versions": left_out.old_versions,
+        "backwards": left_out.backwards,
+    })
+}
+
+/// A figure that the input does not support is said to be so, and not 0.
+fn or_unavailable(value: Option<Value>) -> Value {
+    value.unwrap_or_else(|| "unavailable".into())
+}
