@@ -1,9 +1,9 @@
 //! Compares two recordings, stage by stage.
 //!
-//! The flow: runs are grouped into [units](design), which are what is resampled. In each unit and side a stage has one
-//! centre. The change of a stage is the mean over units of the logarithm of B's centre over A's, so that a change of 10 %
-//! weighs the same in a fast unit and in a slow one. Its p-value comes from exchanging whole units, its interval from
-//! resampling them, and Holm's correction holds the probability of any false alarm over all stages at 5 %.
+//! The flow: runs are grouped into units (module `design`), which are what is resampled. In each unit and side a stage
+//! has one centre. The change of a stage is the mean over units of the logarithm of B's centre over A's, so that a change
+//! of 10 % weighs the same in a fast unit and in a slow one. Its p-value comes from exchanging whole units, its interval
+//! from resampling them, and Holm's correction holds the probability of any false alarm over all stages at 5 %.
 //!
 //! A verdict needs [`BLOCKS_MIN`](crate::limits::BLOCKS_MIN) units. It is `unproven` if a control moved: a stage that the
 //! change cannot touch, or A against itself.

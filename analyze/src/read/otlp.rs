@@ -1,7 +1,7 @@
 //! OTLP/JSON (OTLP specification, "JSON Protobuf Encoding"): requests, `TracesData`, single `ResourceSpans`, and
 //! answers of Jaeger's `/api/v3`, which are the same in `result`. A Jaeger download is recognised by its `data`.
 //!
-//! Spans go to the [`Assembler`] one at a time, so that a document may be larger than memory.
+//! Spans go to the `Assembler` one at a time, so that a document may be larger than memory.
 
 use std::borrow::Cow;
 use std::fmt;
