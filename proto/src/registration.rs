@@ -48,7 +48,7 @@ mod tests {
         let message = signed_message(&[1; 2], "r:1", &[2; 1]);
         assert_eq!(
             message,
-            b"\x00\x17baton.relay.v1.Register\x00\x02\x01\x01\x00\x03r:1\x00\x04\x00\x00\x00\x01\x00\x01\x02"
+            b"\x00\x17baton.relay.v1.Register\x00\x02\x01\x01\x00\x03r:1\x00\x04\x00\x00\x00\x02\x00\x01\x02"
         );
     }
 
