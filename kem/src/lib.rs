@@ -1,10 +1,10 @@
 //! ML-KEM-768 (FIPS 203): the post-quantum half of the hybrid key exchanges.
 //!
-//! One side [generates](DecapsulationKey::generate) a key pair and sends the encapsulation key. The other side
+//! One side [makes a key pair](DecapsulationKey::from_seed) and sends the encapsulation key. The other side
 //! [encapsulates](encapsulate) to it, which yields a shared secret and a ciphertext. The first side
 //! [decapsulates](DecapsulationKey::decapsulate) the ciphertext to the same shared secret.
 //!
-//! * The algorithm is RustCrypto's `ml-kem`. Randomness comes from getrandom(2) alone, and its failure is an error.
+//! * The algorithm is RustCrypto's `ml-kem`. Randomness is an argument, so that the caller handles a lack of it.
 //! * Keys and ciphertexts are arrays of the lengths of FIPS 203, table 3, so a value of another length cannot be passed.
 //! * A peer's encapsulation key passes the modulus check of FIPS 203, section 7.2, before it is used.
 //! * A ciphertext that was not made for the key yields a secret that nobody else knows (implicit rejection, FIPS 203,
@@ -33,32 +33,13 @@ pub struct DecapsulationKey(Box<DecapsulationKey768>);
 /// What both sides know after an encapsulation. Overwritten on drop.
 pub struct SharedSecret(Box<Zeroizing<[u8; SHARED_SECRET_LEN]>>);
 
-/// A key pair could not be generated: the operating system provided no randomness.
+/// The peer's fault: a coefficient of its encapsulation key is not below the modulus (FIPS 203, section 7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("cannot generate an ML-KEM key: no randomness from the operating system")]
-pub struct GenerateError;
-
-/// Why an encapsulation failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum EncapsulateError {
-    /// The peer's fault: a coefficient of its key is not below the modulus (FIPS 203, section 7.2).
-    #[error("invalid encapsulation key")]
-    InvalidKey,
-    /// No fault of the peer.
-    #[error("cannot encapsulate: no randomness from the operating system")]
-    NoRandomness,
-}
+#[error("invalid encapsulation key")]
+pub struct InvalidKey;
 
 impl DecapsulationKey {
-    /// A new random key pair.
-    pub fn generate() -> Result<Self, GenerateError> {
-        let mut seed = Zeroizing::new([0; SEED_LEN]);
-        getrandom::fill(&mut *seed).map_err(|_| GenerateError)?;
-        Ok(Self::from_seed(&seed))
-    }
-
-    /// The key pair of this seed, `d` then `z`. For test vectors, and for a caller with its own source of randomness: the
-    /// seed must be random, secret, and used once.
+    /// The key pair of this seed, `d` then `z`. The seed must be random, secret, and used once.
     pub fn from_seed(seed: &[u8; SEED_LEN]) -> Self {
         Self(Box::new(DecapsulationKey768::from_seed((*seed).into())))
     }
@@ -84,22 +65,16 @@ impl fmt::Debug for DecapsulationKey {
     }
 }
 
-/// Makes a shared secret for the owner of an encapsulation key, and the ciphertext that tells it to the owner.
+/// Makes a shared secret for the owner of an encapsulation key, and the ciphertext that tells it to the owner. `message`
+/// is `m`: it must be random, secret, and used once.
+///
+/// # Errors
+/// [`InvalidKey`].
 pub fn encapsulate(
     key: &[u8; ENCAPSULATION_KEY_LEN],
-) -> Result<([u8; CIPHERTEXT_LEN], SharedSecret), EncapsulateError> {
-    let mut message = Zeroizing::new([0; MESSAGE_LEN]);
-    getrandom::fill(&mut *message).map_err(|_| EncapsulateError::NoRandomness)?;
-    encapsulate_message(key, &message)
-}
-
-/// [`encapsulate`] with a given `m`. For test vectors, and for a caller with its own source of randomness: the message
-/// must be random, secret, and used once.
-pub fn encapsulate_message(
-    key: &[u8; ENCAPSULATION_KEY_LEN],
     message: &[u8; MESSAGE_LEN],
-) -> Result<([u8; CIPHERTEXT_LEN], SharedSecret), EncapsulateError> {
-    let key = EncapsulationKey768::new(&(*key).into()).map_err(|_| EncapsulateError::InvalidKey)?;
+) -> Result<([u8; CIPHERTEXT_LEN], SharedSecret), InvalidKey> {
+    let key = EncapsulationKey768::new(&(*key).into()).map_err(|_| InvalidKey)?;
     let (ciphertext, secret) = key.encapsulate_deterministic(&(*message).into());
     Ok((ciphertext.into(), SharedSecret::new(secret)))
 }

@@ -11,12 +11,10 @@
 //! the peer's `Finished` does not verify.
 
 use baton_kem::{
-    CIPHERTEXT_LEN, DecapsulationKey, ENCAPSULATION_KEY_LEN, EncapsulateError, MESSAGE_LEN, SEED_LEN,
-    SHARED_SECRET_LEN, encapsulate_message,
+    CIPHERTEXT_LEN, DecapsulationKey, ENCAPSULATION_KEY_LEN, InvalidKey, MESSAGE_LEN, SEED_LEN,
+    SHARED_SECRET_LEN, encapsulate,
 };
-use rustls::crypto::{
-    ActiveKeyExchange, CompletedKeyExchange, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
-};
+use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, SecureRandom, SharedSecret, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 use zeroize::Zeroizing;
@@ -60,10 +58,7 @@ impl SupportedKxGroup for X25519MlKem768 {
         // Agreed first, because X25519 costs less to refuse.
         classical.agree(public, |shared| {
             let (ciphertext, secret) =
-                encapsulate_message(encapsulation_key, &message).map_err(|error| match error {
-                    EncapsulateError::InvalidKey => refused(),
-                    EncapsulateError::NoRandomness => GetRandomFailed.into(),
-                })?;
+                encapsulate(encapsulation_key, &message).map_err(|InvalidKey| refused())?;
             Ok(CompletedKeyExchange {
                 group: NamedGroup::X25519MLKEM768,
                 pub_key: [&ciphertext[..], classical.public()].concat(),

@@ -90,8 +90,7 @@ impl Kem for MlKem768 {
         let key = pubkey.try_into().map_err(|_| snow::Error::Kem)?;
         let KemRandomness(randomness) = self.randomness.as_ref().ok_or(snow::Error::Kem)?;
         let message = randomness.first_chunk::<MESSAGE_LEN>().ok_or(snow::Error::Kem)?;
-        let (ciphertext, secret) =
-            baton_kem::encapsulate_message(key, message).map_err(|_| snow::Error::Kem)?;
+        let (ciphertext, secret) = baton_kem::encapsulate(key, message).map_err(|_| snow::Error::Kem)?;
         shared_secret_out[..SHARED_SECRET_LEN].copy_from_slice(secret.as_bytes());
         ciphertext_out[..CIPHERTEXT_LEN].copy_from_slice(&ciphertext);
         Ok((SHARED_SECRET_LEN, CIPHERTEXT_LEN))

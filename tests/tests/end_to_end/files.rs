@@ -390,6 +390,11 @@ fn the_traces_of_a_file_are_checked_and_analyzed() {
         assert_eq!(refused.code, 1, "{refused:?}");
         assert!(refused.stderr.contains("trace.json:3: "), "{refused:?}");
     }
+    let checked = ask(&["trace", "check"]);
+    assert!(
+        checked.text().ends_with(": no fault in what could be read\n"),
+        "{checked:?}"
+    );
     assert_eq!(ask(&["analyze", "--weighted"]).code, 0);
 }
 

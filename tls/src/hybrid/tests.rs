@@ -1,3 +1,4 @@
+use rustls::crypto::GetRandomFailed;
 use rustls::crypto::aws_lc_rs::kx_group;
 
 use super::*;

@@ -63,7 +63,8 @@ pub(crate) fn main(args: TraceCheckArgs) -> Result<i32, CliError> {
             counted(summary.spans, "span", "spans"),
         );
         let result = match finding_count {
-            0 => "no fault".to_owned(),
+            0 if summary.is_whole() => "no fault".to_owned(),
+            0 => "no fault in what could be read".to_owned(),
             count => format!(
                 "{} in {}",
                 counted(count, "fault", "faults"),
