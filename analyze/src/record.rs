@@ -52,13 +52,6 @@ fn record(trace: &Trace, found: &CallSpans) -> CallRecord {
     let call = first(transport::CALL);
     let rpc = first(transport::RPC);
     let encoded = call.or(rpc);
-    let envelope = match found.head {
-        Some(head) => trace.spans()[head].id,
-        None => stages
-            .first()
-            .and_then(|span| span.parent)
-            .unwrap_or(SpanId::INVALID),
-    };
     let unix_ns = call.map(|call| call.start_ns);
     let unix_ns = unix_ns
         .or_else(|| stages.iter().map(|span| span.start_ns).min())
@@ -66,7 +59,7 @@ fn record(trace: &Trace, found: &CallSpans) -> CallRecord {
 
     let mut context = TraceContext {
         trace_id: trace.id(),
-        span_id: envelope,
+        span_id: found.envelope,
         flags: TraceFlags::SAMPLED,
         tracestate: Tracestate::default(),
         baggage: Baggage::default(),
@@ -92,7 +85,7 @@ fn record(trace: &Trace, found: &CallSpans) -> CallRecord {
         // The parent of a server's half without its `rpc` is missing.
         parent: match (call, rpc) {
             (Some(outermost), _) | (None, Some(outermost)) => outermost.parent,
-            (None, None) => Some(envelope),
+            (None, None) => Some(found.envelope),
         },
         links: call
             .and_then(|call| trace.links(call).next())

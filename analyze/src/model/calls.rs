@@ -19,6 +19,8 @@ pub struct Tree {
 pub struct CallSpans {
     /// The `call`; without one the outermost `rpc`. `None`: both are missing, and other stages are here.
     pub head: Option<usize>,
+    /// The id of the head; without one, of the first span above that is missing, or of the outermost stage.
+    pub envelope: SpanId,
     /// The stages, with the head.
     pub stages: Vec<usize>,
 }
@@ -69,6 +71,7 @@ impl Tree {
                     key,
                     CallSpans {
                         head: key.ok(),
+                        envelope: key.map_or_else(|missing| missing, |head| trace.spans()[head].id),
                         stages: vec![index],
                     },
                 )),
