@@ -27,6 +27,8 @@ impl Quantile {
     pub const P90: Self = Self(9_000);
     /// The 99th percentile.
     pub const P99: Self = Self(9_900);
+    /// The 99.9th percentile.
+    pub const P999: Self = Self(9_990);
 
     /// The index of the quantile among `count` sorted values; 0 if there are none.
     pub fn index(self, count: usize) -> usize {

@@ -1,23 +1,24 @@
-//! Percentile bootstrap over rounds.
+//! Intervals from resampled rounds or process sets, by the [block bootstrap](baton_analyze::stats::bootstrap) of
+//! `baton compare`.
 //!
 //! A resample draws as many rounds as there are, with replacement. Both sides of a ratio use the same draw, so that a
 //! disturbance in a round affects both. The statistic is computed over the pooled samples of the drawn rounds, because
 //! one round has too few samples for a tail percentile.
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use baton_analyze::stats::{Interval, Random, bootstrap};
 
 use super::rounds::Rounds;
 use super::statistic::Statistic;
+use crate::limits::CONFIDENCE;
 
 /// A number and its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The statistic of all samples.
     pub value: f64,
-    /// Lower end of the interval: the 2.5th percentile of the resampled values.
+    /// Lower end of the interval; the value itself with fewer than two rounds, which have no interval.
     pub low: f64,
-    /// Upper end: the 97.5th percentile.
+    /// Upper end.
     pub high: f64,
 }
 
@@ -114,19 +115,13 @@ impl Bootstrap {
     }
 
     fn estimate(&self, rounds: usize, mut of: impl FnMut(&[usize]) -> f64) -> Estimate {
-        let mut drawn: Vec<usize> = (0..rounds).collect();
-        let value = of(&drawn);
+        let all: Vec<usize> = (0..rounds).collect();
+        let value = of(&all);
         // Each estimate starts from the seed, so that it depends on its samples only, not on earlier estimates.
-        let mut random = StdRng::seed_from_u64(self.seed);
-        let mut resample = || {
-            drawn.fill_with(|| random.random_range(0..rounds));
-            of(&drawn)
-        };
-        let mut values: Vec<f64> = (0..self.resamples).map(|_| resample()).collect();
-        Estimate {
-            value,
-            low: Statistic::Percentile(2.5).of(&mut values),
-            high: Statistic::Percentile(97.5).of(&mut values),
+        let random = &mut Random::new(self.seed);
+        match bootstrap(rounds, self.resamples, CONFIDENCE, random, of) {
+            Some(Interval { low, high }) => Estimate { value, low, high },
+            None => Estimate::exact(value),
         }
     }
 }
@@ -197,17 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_95_percent_contains_the_mean_about_that_often() {
-        // 200 experiments of 30 rounds around a mean of 1. With so few rounds the percentile bootstrap is known to give
-        // intervals that are slightly too narrow, so the test requires 85 %.
-        let mut random = StdRng::seed_from_u64(7);
-        let mut experiment = |seed| {
-            let of = rounds((0..30).map(|_| vec![random.random_range(0.5..1.5)]).collect());
-            let estimate = Bootstrap::new(seed, 300).value(&of, Statistic::Mean);
-            (estimate.low..=estimate.high).contains(&1.0)
-        };
-        let held = (0..200).filter(|seed| experiment(*seed)).count();
-        assert!(held >= 170, "{held} of 200");
+    fn one_round_has_no_interval() {
+        let of = Rounds::from([&[1.0, 2.0, 9.0][..]]);
+        let estimate = Bootstrap::new(1, 500).value(&of, Statistic::P50);
+        assert_eq!(estimate, Estimate::exact(2.0));
+    }
+
+    #[test]
+    fn samples_of_one_round_are_not_taken_as_independent() {
+        // Two process sets, each with many equal samples: the interval covers both sets.
+        let of = Rounds::from([&[1.0; 100][..], &[2.0; 100]]);
+        let estimate = Bootstrap::new(1, 500).value(&of, Statistic::Mean);
+        assert_eq!((estimate.low, estimate.high), (1.0, 2.0));
     }
 
     proptest! {

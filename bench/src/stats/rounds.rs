@@ -1,6 +1,6 @@
 //! Samples of one participant, kept by round.
 
-/// The samples of one participant, by round. The caller chooses the unit; all samples share it.
+/// The samples of one participant, by round, or by process set. The caller chooses the unit; all samples share it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rounds(Vec<Vec<f64>>);
 

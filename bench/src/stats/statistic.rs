@@ -1,11 +1,12 @@
 //! Statistics of samples.
 
+use baton_analyze::stats::Quantile;
+
 /// A number computed from samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Statistic {
-    /// The smallest sample that at least this percentage of all samples does not exceed (nearest rank, without
-    /// interpolation). 0 to 100.
-    Percentile(f64),
+    /// A quantile, by nearest rank.
+    Quantile(Quantile),
     /// The arithmetic mean.
     Mean,
     /// The reciprocal of the mean. For seconds per execution, it is executions per second.
@@ -14,11 +15,13 @@ pub enum Statistic {
 
 impl Statistic {
     /// The median.
-    pub const P50: Self = Self::Percentile(50.0);
+    pub const P50: Self = Self::Quantile(Quantile::P50);
     /// The 90th percentile.
-    pub const P90: Self = Self::Percentile(90.0);
+    pub const P90: Self = Self::Quantile(Quantile::P90);
     /// The 99th percentile.
-    pub const P99: Self = Self::Percentile(99.0);
+    pub const P99: Self = Self::Quantile(Quantile::P99);
+    /// The 99.9th percentile.
+    pub const P999: Self = Self::Quantile(Quantile::P999);
 
     /// The value for these samples; NaN without samples. Reorders them.
     pub fn of(self, samples: &mut [f64]) -> f64 {
@@ -26,7 +29,7 @@ impl Statistic {
             return f64::NAN;
         }
         match self {
-            Self::Percentile(percent) => percentile(samples, percent),
+            Self::Quantile(quantile) => quantile.of(samples).unwrap_or(f64::NAN),
             Self::Mean => mean(samples),
             Self::Rate => 1.0 / mean(samples),
         }
@@ -37,27 +40,19 @@ fn mean(samples: &[f64]) -> f64 {
     samples.iter().sum::<f64>() / samples.len() as f64
 }
 
-fn percentile(samples: &mut [f64], percent: f64) -> f64 {
-    // Multiply before dividing: 99 % of 100 samples must be rank 99, and 0.99 × 100 is not exactly 99.
-    let rank = (percent * samples.len() as f64 / 100.0).ceil() as usize;
-    let index = rank.clamp(1, samples.len()) - 1;
-    *samples.select_nth_unstable_by(index, f64::total_cmp).1
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
-    fn the_nth_percentile_of_1_to_100_is_n() {
-        let mut samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        for percent in 1..=100 {
-            let percent = f64::from(percent);
-            assert_eq!(Statistic::Percentile(percent).of(&mut samples), percent);
-        }
-        assert_eq!(Statistic::Percentile(0.0).of(&mut samples), 1.0);
+    fn each_statistic_is_that_of_its_name() {
+        let mut samples: Vec<f64> = (1..=1_000).rev().map(f64::from).collect();
+        let quantiles = [Statistic::P50, Statistic::P90, Statistic::P99, Statistic::P999];
+        assert_eq!(
+            quantiles.map(|of| of.of(&mut samples)),
+            [500.0, 900.0, 990.0, 999.0]
+        );
+        assert_eq!(Statistic::Mean.of(&mut samples), 500.5);
     }
 
     #[test]
@@ -68,20 +63,5 @@ mod tests {
     #[test]
     fn the_statistic_of_no_samples_is_nan() {
         assert!(Statistic::P50.of(&mut []).is_nan());
-    }
-
-    proptest! {
-        #[test]
-        fn a_percentile_is_a_sample_with_enough_samples_at_or_below_it(
-            mut samples in prop::collection::vec(-1e9f64..1e9, 1..200),
-            percent in 0u32..=100,
-        ) {
-            let value = Statistic::Percentile(percent.into()).of(&mut samples);
-            let at_or_below = samples.iter().filter(|sample| **sample <= value).count();
-            let below = samples.iter().filter(|sample| **sample < value).count();
-            prop_assert!(samples.contains(&value));
-            prop_assert!(at_or_below * 100 >= samples.len() * percent as usize);
-            prop_assert!(below == 0 || below * 100 < samples.len() * percent as usize);
-        }
     }
 }
