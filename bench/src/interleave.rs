@@ -1,4 +1,4 @@
-//! Rounds of visits.
+//! Rounds of visits, and process sets.
 
 use crate::Failure;
 use crate::stats::{Rounds, schedule};
@@ -24,6 +24,84 @@ pub fn interleave(
         after_round(round + 1)?;
     }
     Ok(measured)
+}
+
+/// How often processes are started anew, and how often they are visited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessSets {
+    /// Process sets, one after the other.
+    pub sets: usize,
+    /// Rounds of visits to each. A round visits each participant twice.
+    pub rounds: usize,
+}
+
+impl ProcessSets {
+    /// Starts all participants anew for each set, and visits them in rounds. Returns the samples of `N` quantities, by
+    /// quantity, participant and *set*: all rounds of a set count as one of [`Rounds`], so that the bootstrap draws
+    /// sets.
+    ///
+    /// The rounds of all sets together are scheduled as in one [`interleave`], because a set may have fewer rounds than
+    /// [`schedule`] needs for its balance. `start` receives the number of the set. `visit` receives the number of the
+    /// participant. `stop` ends the processes.
+    ///
+    /// # Errors
+    /// The first error of a function.
+    pub fn measure<S, const N: usize>(
+        self,
+        participants: usize,
+        mut start: impl FnMut(usize) -> Result<S, Failure>,
+        mut visit: impl FnMut(&S, usize) -> Result<[Vec<f64>; N], Failure>,
+        mut stop: impl FnMut(S) -> Result<(), Failure>,
+    ) -> Result<[Vec<Rounds>; N], Failure> {
+        let mut measured = [(); N].map(|()| vec![Rounds::new(); participants]);
+        for set in 0..self.sets {
+            let processes = start(set)?;
+            for round in 0..self.rounds {
+                for visited in schedule(participants, set * self.rounds + round) {
+                    let samples = visit(&processes, visited)?;
+                    for (quantity, samples) in measured.iter_mut().zip(samples) {
+                        quantity[visited].add(set, samples);
+                    }
+                }
+            }
+            stop(processes)?;
+        }
+        Ok(measured)
+    }
+}
+
+/// [`ProcessSets::measure`] of one quantity.
+///
+/// # Errors
+/// The first error of a function.
+pub fn in_sets<S>(
+    sets: ProcessSets,
+    participants: usize,
+    start: impl FnMut(usize) -> Result<S, Failure>,
+    mut visit: impl FnMut(&S, usize) -> Result<Vec<f64>, Failure>,
+    stop: impl FnMut(S) -> Result<(), Failure>,
+) -> Result<Vec<Rounds>, Failure> {
+    let visit = |processes: &S, visited| Ok([visit(processes, visited)?]);
+    let [measured] = sets.measure(participants, start, visit, stop)?;
+    Ok(measured)
+}
+
+/// Starts `count` processes of process set number `set`. The order of starting rotates from set to set, so that none is
+/// always the first. Returns them by number.
+///
+/// # Errors
+/// The first error of `start`.
+pub fn start_in_turns<T>(
+    set: usize,
+    count: usize,
+    mut start: impl FnMut(usize) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut started = (0..count)
+        .map(|turn| (turn + set) % count)
+        .map(|number| Ok((number, start(number)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    started.sort_by_key(|(number, _)| *number);
+    Ok(started.into_iter().map(|(_, started)| started).collect())
 }
 
 #[cfg(test)]
@@ -61,5 +139,64 @@ mod tests {
     fn a_failed_visit_stops_the_rounds() {
         let failing = |_| Err("no".into());
         assert!(interleave(2, 2, failing, |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn every_set_is_started_anew_and_stopped_and_its_samples_are_one_block() {
+        let sets = ProcessSets { sets: 2, rounds: 2 };
+        let (mut stopped, mut order) = (Vec::new(), Vec::new());
+        let measured = sets.measure(
+            2,
+            |set| Ok(10.0 * set as f64),
+            |processes, visited| {
+                order.push(visited);
+                Ok([vec![*processes + visited as f64], vec![-1.0, -2.0]])
+            },
+            |processes| {
+                stopped.push(processes);
+                Ok(())
+            },
+        );
+        let [of_set, other] = measured.unwrap();
+        assert_eq!(stopped, [0.0, 10.0]);
+        // Each set is one block of four visits, and no visit of a set is counted as another set's.
+        assert_eq!(
+            of_set,
+            [
+                Rounds::from([&[0.0; 4][..], &[10.0; 4]]),
+                Rounds::from([&[1.0; 4][..], &[11.0; 4]]),
+            ]
+        );
+        assert_eq!((other[0].len(), other[0].samples()), (2, 16));
+        // The schedule goes on over the sets.
+        let scheduled: Vec<_> = (0..4).flat_map(|round| schedule(2, round)).collect();
+        assert_eq!(order, scheduled);
+    }
+
+    #[test]
+    fn an_error_of_starting_or_stopping_ends_the_measurement() {
+        let sets = ProcessSets { sets: 2, rounds: 1 };
+        let visit = |(): &(), _| Ok(vec![1.0]);
+        assert!(in_sets(sets, 1, |_| Err("no".into()), visit, |()| Ok(())).is_err());
+        assert!(in_sets(sets, 1, |_| Ok(()), visit, |()| Err("no".into())).is_err());
+        assert_eq!(
+            in_sets(sets, 1, |_| Ok(()), visit, |()| Ok(())).unwrap()[0].len(),
+            2
+        );
+    }
+
+    #[test]
+    fn the_order_of_starting_rotates_and_the_processes_keep_their_numbers() {
+        let mut orders = Vec::new();
+        for set in 0..4 {
+            let mut order = Vec::new();
+            let started = start_in_turns(set, 3, |number| {
+                order.push(number);
+                Ok(number)
+            });
+            assert_eq!(started.unwrap(), [0, 1, 2]);
+            orders.push(order);
+        }
+        assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
     }
 }

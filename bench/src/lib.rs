@@ -3,7 +3,7 @@
 //! * [`options`] and [`run`]: from the command line to the exit code;
 //! * [`machine`]: the hardware and software that the numbers depend on;
 //! * [`worker`]: this executable as a child process that answers requests: both ends of the exchange;
-//! * [`interleave`]: rounds of visits;
+//! * [`interleave`], [`in_sets`]: rounds of visits, also of processes that are started anew;
 //! * [`stats`]: rounds, intervals and verdicts;
 //! * [`row`] and [`table`]: numbers and verdicts, and their layout;
 //! * [`floor`]: the cost of an execution without Baton;
@@ -31,7 +31,7 @@ pub mod worker;
 
 use std::error::Error;
 
-pub use interleave::interleave;
+pub use interleave::{ProcessSets, in_sets, interleave, start_in_turns};
 pub use options::Options;
 pub use row::{Row, Unit};
 pub use run::{Phase, Run};

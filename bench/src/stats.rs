@@ -4,10 +4,12 @@
 //! * [`Rounds`]: the samples of one participant, by round;
 //! * [`Statistic`]: a number computed from samples;
 //! * [`Bootstrap`]: a statistic, or its ratio between two participants, with a 95 % interval;
-//! * [`Bar`]: the verdict, given the noise of a participant against itself.
+//! * [`Bar`]: the verdict, given a participant against itself.
 //!
-//! The bootstrap resamples rounds, never single samples. Samples of one round share the state of the machine, so an
-//! interval that treats them as independent is far too narrow.
+//! The bootstrap resamples rounds, never single samples: samples of one round share the state of the machine, so an
+//! interval that treats them as independent is far too narrow. Where the participants are processes that are started
+//! anew many times, all rounds of one *process set* count as one of [`Rounds`], because a process keeps the layout of
+//! its memory for as long as it runs. The intervals and quantiles are those of `baton-analyze`.
 
 mod bootstrap;
 mod rounds;
@@ -19,4 +21,4 @@ pub use bootstrap::{Bootstrap, Estimate};
 pub use rounds::Rounds;
 pub use schedule::schedule;
 pub use statistic::Statistic;
-pub use verdict::{Bar, Verdict};
+pub use verdict::{Bar, NoEffect, Verdict};
