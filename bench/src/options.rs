@@ -24,7 +24,7 @@ pub struct Options {
     /// Write the rows that have a bar to this file, as a Markdown table with the commit, the seed and the machine
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
-    /// Exit with 1 if a bar fails
+    /// Exit with 1 unless every row was measured, was judgeable and reached its bar
     #[arg(long)]
     pub check: bool,
     /// Cargo passes this

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stats::{Bar, Estimate, Rounds, Verdict};
+use crate::stats::{Bar, Estimate, NoEffect, Rounds, Verdict};
 
 /// The unit of a row's numbers.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,8 @@ impl Row {
         }
     }
 
-    /// No number, because this machine lacks a prerequisite. The row shows the reason and neither passes nor fails.
+    /// No number, because this machine lacks a prerequisite. The row shows the reason. `--check` fails: a number that
+    /// nobody measured must not look as if it had passed.
     pub fn absent(
         id: impl Into<String>,
         what: impl Into<String>,
@@ -91,7 +92,7 @@ impl Row {
         }
     }
 
-    /// Sets A against A: a ratio or a difference, as the estimate is.
+    /// Sets A against A: a ratio or a difference, as the estimate is. A row whose unit is [`Unit::Times`] is a ratio.
     pub fn noise(self, noise: Estimate) -> Self {
         Self {
             noise: Some(noise),
@@ -111,9 +112,42 @@ impl Row {
 
     /// Its verdict, if it has a bar and was measured.
     pub fn verdict(&self) -> Option<Verdict> {
-        let noise = self.noise.map_or(0.0, |noise| noise.half_width());
-        let estimate = self.estimate.as_ref().ok()?;
-        Some(self.bar?.judge(estimate, noise))
+        let (bar, estimate) = (self.bar?, self.estimate.as_ref().ok()?);
+        Some(match &self.noise {
+            Some(a_against_a) => bar.judge_against_noise(estimate, a_against_a, self.no_effect()),
+            None => bar.judge(estimate),
+        })
+    }
+
+    fn no_effect(&self) -> NoEffect {
+        match self.unit {
+            Unit::Times => NoEffect::One,
+            _ => NoEffect::Zero,
+        }
+    }
+
+    /// What is wrong with the row, as a sentence: it was not measured, is not judgeable, or fails its bar.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let what = &self.what;
+        if let Some(why) = self.absence() {
+            return Some(format!("not measured: {what}: {why}"));
+        }
+        let [_, measured, interval, noise, bar, ..] = self.cells();
+        match self.verdict()? {
+            Verdict::Pass | Verdict::PassWithinNoise => None,
+            Verdict::Fail => {
+                let within = match &interval[..] {
+                    "" => String::new(),
+                    interval => format!(" (within {interval})"),
+                };
+                Some(format!("FAIL: {what}: {measured}{within}, but the bar is {bar}"))
+            }
+            Verdict::NotJudgeable => Some(format!(
+                "not judgeable: {what}: A against A is {noise}, which excludes {}: run this phase again, with nothing \
+                 else on the machine",
+                self.no_effect().value()
+            )),
+        }
     }
 
     /// The reason why it was not measured, if it was not.
@@ -213,6 +247,51 @@ mod tests {
         assert_eq!(row.absence(), Some("no sshd"));
         assert_eq!(row.cells()[5], "not measured");
         assert_eq!(row.json()["measured"], Value::Null);
+        assert_eq!(row.problem().unwrap(), "not measured: a row: no sshd");
+    }
+
+    fn between(low: f64, high: f64) -> Estimate {
+        Estimate {
+            value: (low + high) / 2.0,
+            low,
+            high,
+        }
+    }
+
+    #[test]
+    fn a_ratio_whose_a_against_a_excludes_1_has_no_pass_but_a_problem() {
+        let row = |noise| {
+            let ratio = Row::once("a", "a row", Unit::Times, between(1.0, 1.1));
+            ratio.noise(noise).bar(Some(Bar::AtMost(1.4)))
+        };
+        assert_eq!(row(between(0.99, 1.01)).verdict(), Some(Verdict::Pass));
+        assert_eq!(row(between(0.99, 1.01)).problem(), None);
+        let row = row(between(1.01, 1.03));
+        assert_eq!(row.cells()[5], "not judgeable");
+        let problem = row.problem().unwrap();
+        assert!(problem.starts_with("not judgeable: a row: A against A is 1.020 ± 0.010, which excludes 1:"));
+    }
+
+    #[test]
+    fn a_difference_is_judged_around_0() {
+        let row = |noise| {
+            let difference = Row::once("a", "a row", Unit::Milliseconds, between(0.1, 0.2));
+            difference.noise(noise).bar(Some(Bar::AtMost(0.4)))
+        };
+        assert_eq!(row(between(-0.01, 0.01)).verdict(), Some(Verdict::Pass));
+        let excluded = row(between(0.01, 0.02));
+        assert_eq!(excluded.verdict(), Some(Verdict::NotJudgeable));
+        assert!(excluded.problem().unwrap().contains("which excludes 0:"));
+    }
+
+    #[test]
+    fn a_failed_row_says_what_it_measured_and_its_bar() {
+        let row = Row::once("a", "a row", Unit::Times, between(1.0, 1.5)).bar(Some(Bar::AtMost(1.4)));
+        let problem = row.problem().unwrap();
+        assert_eq!(
+            problem,
+            "FAIL: a row: 1.250 × (within 1.000 – 1.500), but the bar is ≤ 1.4 ×"
+        );
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Run<'a> {
     seed: u64,
     report: Report,
     began: Instant,
+    /// Seconds of each phase.
+    took: Vec<(String, f64)>,
 }
 
 impl<'a> Run<'a> {
@@ -60,6 +62,7 @@ impl<'a> Run<'a> {
             seed,
             report,
             began: Instant::now(),
+            took: Vec::new(),
         }
     }
 
@@ -81,10 +84,12 @@ impl<'a> Run<'a> {
             let began = Instant::now();
             let rows = measure(bench).map_err(|error| format!("{name}: {error}"))?;
             // Printed after each phase, because a run takes long and may be interrupted.
-            println!("{name}, {:.0} s", began.elapsed().as_secs_f64());
+            let took = began.elapsed().as_secs_f64();
+            println!("{name}, {took:.0} s");
             table::print(&rows);
             println!();
             self.report.rows.extend(rows);
+            self.took.push(((*name).to_owned(), took));
         }
         Ok(())
     }
@@ -99,15 +104,22 @@ impl<'a> Run<'a> {
         self.report.note(name, value, failed);
     }
 
-    /// Prints the verdicts and writes the files. With `--check`, a failed bar makes the exit code a failure.
+    /// Prints the verdicts and writes the files. With `--check`, the exit code is a failure unless every row was
+    /// measured, was judgeable and reached its bar.
     ///
     /// # Errors
     /// A file of `--markdown` or `--json` could not be written.
     pub fn end(self) -> Result<ExitCode, Failure> {
         self.report.print_verdicts();
+        let phases: Vec<_> = self
+            .took
+            .iter()
+            .map(|(name, took)| format!("{name} {took:.0}"))
+            .collect();
         println!(
-            "took {:.0} s, without building",
-            self.began.elapsed().as_secs_f64()
+            "took {:.0} s, without building; by phase: {}",
+            self.began.elapsed().as_secs_f64(),
+            phases.join(", ")
         );
         if let Some(file) = &self.options.markdown {
             std::fs::write(file, self.report.markdown())?;
@@ -115,11 +127,11 @@ impl<'a> Run<'a> {
         if let Some(file) = &self.options.json {
             self.report.write_json(file)?;
         }
-        let failed = self.options.check && self.report.has_failed();
-        Ok(if failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        })
+        let problems = self.report.problems();
+        if self.options.check && !problems.are_none() {
+            println!("--check: this run has not passed: {problems}");
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,6 @@
 //! Rows as a table, for a terminal and as Markdown.
 
 use crate::Row;
-use crate::stats::Verdict;
 
 const HEAD: [&str; 7] = [
     "",
@@ -42,7 +41,8 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// A Markdown table of the rows that have a bar. Its first row contains only `head`. A failed verdict is bold.
+/// A Markdown table of the rows that have a bar. Its first row contains only `head`. A verdict with which `--check`
+/// fails is bold.
 pub(crate) fn markdown(head: &str, rows: &[Row]) -> String {
     let line = |cells: &[String; 7]| {
         let padded = cells.iter().map(|cell| match &cell[..] {
@@ -58,7 +58,7 @@ pub(crate) fn markdown(head: &str, rows: &[Row]) -> String {
     table.push_str(&line(&cells));
     for row in rows.iter().filter(|row| row.is_judged()) {
         let mut cells = row.cells();
-        if row.verdict() == Some(Verdict::Fail) {
+        if row.problem().is_some() {
             cells[VERDICT] = format!("**{}**", cells[VERDICT]);
         }
         table.push_str(&line(&cells));
