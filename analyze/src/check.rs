@@ -101,10 +101,10 @@ fn orphans(trace: &Trace, tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether the number of stages is the one that the `call` announces.
+/// Whether the number of stages is the one that the parts of the call announce.
 fn count(trace: &Trace, call: &CallSpans) -> Option<Finding> {
     let head = &trace.spans()[call.head?];
-    let announced = trace.integer(head, attribute::SPANS)?;
+    let announced = call.announced(trace)?;
     let found = call.stages.len() as u64;
     (u64::try_from(announced) != Ok(found)).then_some(Finding::Count {
         call: head.id,

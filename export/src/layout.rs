@@ -25,6 +25,8 @@ pub(super) struct SpanPlacement {
     pub parent_is_remote: bool,
     pub start_ns: u64,
     pub end_ns: u64,
+    /// On the root of a component's part: how many spans the part has.
+    pub announced: Option<u32>,
 }
 
 /// The spans of `record` that its component exports, rounded to whole microseconds.
@@ -118,7 +120,30 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<SpanPla
             ..timed(record, *stage)
         });
     }
+    announce(&mut placed);
     placed
+}
+
+/// The first `call` announces the spans of client and relay, the first `rpc` those of the server. Where the server's
+/// `rpc` is missing, the `call` announces all spans.
+fn announce(placed: &mut [SpanPlacement]) {
+    let root = |stage| move |span: &SpanPlacement| span.stage.stage == stage;
+    let call = placed.iter().position(root(transport::CALL));
+    let rpc = placed.iter().position(root(transport::RPC));
+    let all = placed.len() as u32;
+    let of_server = match rpc {
+        Some(_) => placed
+            .iter()
+            .filter(|span| span.part == Component::Server)
+            .count() as u32,
+        None => 0,
+    };
+    if let Some(call) = call {
+        placed[call].announced = Some(all - of_server);
+    }
+    if let Some(rpc) = rpc {
+        placed[rpc].announced = Some(of_server);
+    }
 }
 
 /// An id that this version does not know can only have come from a newer server's `Trailers`.
@@ -160,6 +185,7 @@ fn timed(record: &CallRecord, stage: StageRecord) -> SpanPlacement {
         parent_is_remote: false,
         start_ns,
         end_ns: record.anchor.unix_ns_at(stage.end_ns).max(start_ns),
+        announced: None,
     }
 }
 
@@ -357,6 +383,28 @@ mod tests {
                 assert!(parent.is_some(), "no part of the trace: {span:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_root_of_each_part_announces_how_many_spans_the_part_has() {
+        let announced = |placed: &[SpanPlacement]| -> Vec<(StageId, u32)> {
+            let found = placed
+                .iter()
+                .filter_map(|span| Some((span.stage.stage, span.announced?)));
+            found.collect()
+        };
+        let client = warm();
+        let mut server = warm();
+        server.side = Side::Server;
+        assert_eq!(announced(&owed(&client)), [(CALL, 5)]);
+        assert_eq!(announced(&owed(&server)), [(RPC, 4)]);
+        assert_eq!(announced(&whole(&client)), [(CALL, 5), (RPC, 4)]);
+        let mut without_rpc = warm();
+        without_rpc.stages.retain(|stage| stage.stage != RPC);
+        assert_eq!(announced(&whole(&without_rpc)), [(CALL, 8)]);
+        let mut twice = warm();
+        twice.stages.push(stage(RPC, 120_000, 130_000));
+        assert_eq!(announced(&whole(&twice)), [(CALL, 5), (RPC, 5)]);
     }
 
     #[test]

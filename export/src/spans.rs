@@ -141,7 +141,7 @@ impl SpanDetails {
             status: Status::Unset,
         };
         if stage == transport::CALL || stage == transport::RPC {
-            rpc(record, stage == transport::CALL, &mut details);
+            rpc(record, placed, &mut details);
         } else if stage.is_background() && record.side == Side::Server {
             background(record, &mut details);
         } else if let Some(command) = record.command.as_deref().filter(|_| stage == exec::PROCESS) {
@@ -173,7 +173,7 @@ pub(super) static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
 });
 
 /// Attributes that the span of a call or of a command mostly has.
-const TYPICAL_ATTRIBUTES: usize = 14;
+const TYPICAL_ATTRIBUTES: usize = 15;
 
 fn stage_attributes(placed: &SpanPlacement, capacity: usize) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(capacity);
@@ -188,7 +188,12 @@ fn stage_attributes(placed: &SpanPlacement, capacity: usize) -> Vec<KeyValue> {
 }
 
 /// Adds the attributes that only the two spans of the RPC have.
-fn rpc(record: &CallRecord, is_call: bool, span: &mut SpanDetails) {
+fn rpc(record: &CallRecord, placed: &SpanPlacement, span: &mut SpanDetails) {
+    let is_call = placed.stage.stage == transport::CALL;
+    if let Some(announced) = placed.announced {
+        span.attributes
+            .push(KeyValue::new(attribute::SPANS, i64::from(announced)));
+    }
     let method = cut(record.method.clone(), SPAN_NAME_MAX);
     span.attributes.push(KeyValue::new(RPC_SYSTEM_NAME, SYSTEM));
     if record.status == RpcStatus::UNIMPLEMENTED {
@@ -443,6 +448,16 @@ mod tests {
             value(&owed(&sample(Side::Server)).server[0], "baton.remainder_ns"),
             None
         );
+    }
+
+    #[test]
+    fn each_part_says_how_many_spans_it_has() {
+        let (client, server) = (owed(&sample(Side::Client)), owed(&sample(Side::Server)));
+        let spans = |count: i64| Some(Value::I64(count));
+        assert_eq!(value(&client.client[0], "baton.spans").cloned(), spans(3));
+        assert_eq!(value(&client.client[1], "baton.spans"), None);
+        assert_eq!(value(&server.server[0], "baton.spans").cloned(), spans(2));
+        assert_eq!(value(&server.server[1], "baton.spans"), None);
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub const META_ROWS: &str = "baton.meta.rows";
 pub const META_QUEUE_NS: &str = "baton.meta.queue_ns";
 /// On a failed `metadata.flush`: dropped records that no client has acknowledged.
 pub const META_DROPPED: &str = "baton.meta.dropped";
-/// On a client's `call`: how many stages all components export of it. Readers wait for as many.
+/// On the root span of a component's part of a call (`call`, `rpc`): how many spans the part has. The relay's are in the
+/// client's part. Readers wait for as many.
 pub const SPANS: &str = "baton.spans";
 /// On a resource whose spans another component reports: the `service.instance.id` of the reporter.
 pub const REPORTED_BY: &str = "baton.reported_by";

@@ -190,13 +190,12 @@ fn lowest_version<'a>(trace: &'a Trace, call: &CallSpans) -> &'a str {
     lowest.unwrap_or("unknown")
 }
 
-/// Whether spans of a trace are missing: a call announces more stages than there are, or a stage has no parent in a
+/// Whether spans of a trace are missing: the parts of a call announce more stages than there are, or a stage has no parent in a
 /// trace that has its root.
 pub(super) fn is_truncated(trace: &Trace, tree: &Tree, calls: &[CallSpans]) -> bool {
     let spans = trace.spans();
     let lacks_stages = |call: &CallSpans| {
-        let head = call.head.map(|head| &spans[head]);
-        let announced = head.and_then(|head| trace.integer(head, attribute::SPANS));
+        let announced = call.announced(trace);
         announced.is_some_and(|announced| announced > call.stages.len() as i64)
     };
     if calls.iter().any(lacks_stages) {

@@ -101,7 +101,7 @@ pub enum Finding {
         /// The attribute's key; `None`: the span's name.
         key: Option<String>,
     },
-    /// A `call` announces another number of stages than there are.
+    /// The parts of a call announce another number of stages than there are.
     Count {
         /// The call.
         call: SpanId,

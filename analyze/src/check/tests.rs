@@ -181,6 +181,17 @@ fn the_announced_number_of_stages_is_counted() {
 }
 
 #[test]
+fn the_announcements_of_both_parts_add_up() {
+    for (of_server, is_right) in [(9, true), (10, false)] {
+        let mut spans = call();
+        spans[0] = spans[0].clone().with("baton.spans", 12);
+        let rpc = of(&mut spans, "rpc");
+        *rpc = rpc.clone().with("baton.spans", of_server);
+        assert_eq!(!names(&spans).contains(&"count"), is_right, "{of_server}");
+    }
+}
+
+#[test]
 fn shared_ids_and_backward_clocks_are_found() {
     let mut spans = call();
     spans.push(stage(2, 1, "recover", 951, 960));

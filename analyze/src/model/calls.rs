@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use baton_trace::SpanId;
+use baton_trace::attribute;
 use baton_trace::stage::transport;
 
 use super::Trace;
@@ -23,6 +24,17 @@ pub struct CallSpans {
     pub envelope: SpanId,
     /// The stages, with the head.
     pub stages: Vec<usize>,
+}
+
+impl CallSpans {
+    /// How many spans the parts of the call announce together; `None` if no part does.
+    pub fn announced(&self, trace: &Trace) -> Option<i64> {
+        let spans = self.stages.iter().map(|index| &trace.spans()[*index]);
+        let roots = spans.filter(|span| matches!(span.stage, Some(transport::CALL | transport::RPC)));
+        roots
+            .filter_map(|root| trace.integer(root, attribute::SPANS))
+            .reduce(i64::saturating_add)
+    }
 }
 
 impl Tree {

@@ -1,7 +1,7 @@
 //! Puts spans together to traces.
 //!
-//! A trace is open until it is complete. It is complete when its root says how many spans it has (`baton.spans`) and
-//! they are here; then it settles for a while and is delivered. Without such a count it is complete at the end of the
+//! A trace is open until it is complete. It is complete when the roots of its parts, the root of the trace among them,
+//! say how many spans they have (`baton.spans`) and as many are here; then it settles for a while and is delivered. Without such a count it is complete at the end of the
 //! input. Open traces beyond [`OPEN_TRACES_BYTES`] go to a temporary file ([`Spill`]).
 
 use std::collections::hash_map::Entry;
@@ -176,7 +176,7 @@ impl<'o> Assembler<'o> {
             return;
         };
         open.stages += u64::from(span.stage.is_some());
-        if span.stage == Some(transport::CALL)
+        if matches!(span.stage, Some(transport::CALL | transport::RPC))
             && let Some(count) = open.trace.integer(&span, SPANS)
         {
             open.announced = open.announced.saturating_add(count.max(0).unsigned_abs());
@@ -198,8 +198,9 @@ impl<'o> Assembler<'o> {
         if !self.without_resource.is_empty() {
             return;
         }
+        // Not the last one: its document may go on with the spans of another component.
         while self.settling.len() > SETTLING_TRACES
-            || self.open_bytes > self.open_bytes_max && !self.settling.is_empty()
+            || self.open_bytes > self.open_bytes_max && self.settling.len() > 1
         {
             let settled = self.settling.pop_front();
             if let Some(open) = settled.and_then(|id| self.open.remove(&id)) {
