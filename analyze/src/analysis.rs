@@ -12,7 +12,7 @@ mod report;
 mod stages;
 mod what_if;
 
-use baton_trace::stage::StageId;
+use baton_trace::stage::{StageId, exec};
 
 pub use self::attributes::RankedAttribute;
 pub use self::facts::{By, Session};
@@ -39,6 +39,8 @@ pub struct Question {
     /// The input is a sample: calls count by the inverse of their sampling probability, and truncated traces are left
     /// out instead of refused.
     pub is_weighted: bool,
+    /// The traces are those of a [history](crate::history): a call needs no client's half, nor its `rpc`.
+    pub is_history: bool,
 }
 
 /// The figures of all calls so far.
@@ -99,12 +101,32 @@ impl Totals {
         }
     }
 
-    fn add(&mut self, trace: &Trace, facts: &Facts<'_>, figures: &CallFigures, by: By, weight: u32) {
+    fn add(
+        &mut self,
+        trace: &Trace,
+        facts: &Facts<'_>,
+        figures: &CallFigures,
+        question: &Question,
+        weight: u32,
+    ) {
         self.calls += 1;
         self.oldest_ns = self.oldest_ns.min(facts.start_ns);
         self.newest_ns = self.newest_ns.max(facts.start_ns);
         for _ in 0..weight {
             self.stages.add(trace.id(), figures);
+            if question.by != By::Stage {
+                self.groups.add(&facts.group(question.by), figures);
+            }
+            match facts.turn {
+                Some(1) => self.first_turn.add(figures),
+                Some(_) => self.later_turns.add(figures),
+                None => {}
+            }
+        }
+        if question.is_history
+            && let Some(process) = figures.stage(exec::PROCESS)
+        {
+            self.attributes.add(trace, facts, process.duration_ns);
         }
         let Some(envelope_ns) = figures.envelope_ns else {
             self.without_envelope += 1;
@@ -123,17 +145,9 @@ impl Totals {
                 self.remainder_sum += remainder_ns as f64;
                 self.remainder_envelope_sum += envelope;
             }
-            if by != By::Stage {
-                self.groups.add(&facts.group(by), envelope_ns, figures);
-            }
-            match facts.turn {
-                Some(1) => self.first_turn.add(envelope_ns, figures),
-                Some(_) => self.later_turns.add(envelope_ns, figures),
-                None => {}
-            }
             match facts.session {
-                Session::Cold => self.cold.add(envelope_ns, figures),
-                Session::Warm => self.warm.add(envelope_ns, figures),
+                Session::Cold => self.cold.add(figures),
+                Session::Warm => self.warm.add(figures),
             }
             for what_if in &mut self.what_if {
                 what_if.add(envelope_ns, figures);
@@ -175,7 +189,9 @@ impl Analysis {
             return;
         }
         for call in &calls {
-            let Some(head) = call.head else {
+            // The first span of a command of the history has its attributes.
+            let of_history = || call.stages.first().copied().filter(|_| self.question.is_history);
+            let Some(head) = call.head.or_else(of_history) else {
                 self.left_out.fragments += 1;
                 continue;
             };
@@ -196,7 +212,7 @@ impl Analysis {
                 }
             };
             match measure(trace, &tree, call) {
-                Ok(figures) => self.totals.add(trace, &facts, &figures, self.question.by, weight),
+                Ok(figures) => self.totals.add(trace, &facts, &figures, &self.question, weight),
                 Err(measure::Unusable::Backwards) => self.left_out.backwards += 1,
             }
         }

@@ -2,8 +2,10 @@
 //!
 //! * [`model`]: one trace in memory;
 //! * [`analysis`]: where the time of many calls went;
+//! * [`history`]: the commands of an exec-server's history, as traces;
 //! * [`check`]: whether a trace is complete and every span is in its place;
 //! * [`read`]: traces from files, OTLP/JSON and Jaeger's JSON;
+//! * [`jaeger_search`]: what to ask a Jaeger for its traces, and what it answers;
 //! * [`record`]: the call records in a trace, for the waterfall;
 //! * [`compare`]: two recordings, stage by stage;
 //! * [`gate`]: a verdict by rules;
@@ -22,6 +24,8 @@ pub mod compare;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gate;
+pub mod history;
+pub mod jaeger_search;
 pub mod limits;
 pub mod model;
 pub mod read;

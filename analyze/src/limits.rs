@@ -114,3 +114,15 @@ pub const EXEMPLARS: usize = 5;
 
 /// Trace ids listed in a verdict (33 kB). Their number and a hash of all ids are always in it.
 pub const VERDICT_TRACES: usize = 1_000;
+
+/// Traces that one search in a Jaeger asks for: 15 MB of OTLP/JSON at 24 spans each. The reader holds one answer.
+pub const JAEGER_TRACES: usize = 1_000;
+
+/// The most bytes of one answer of a Jaeger. Beyond it the search is divided.
+pub const JAEGER_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// The shortest window that a search in a Jaeger is divided into, in nanoseconds: some storages keep milliseconds.
+pub const JAEGER_WINDOW_NS: u64 = 2_000_000;
+
+/// Characters of an answer that a message repeats.
+pub const JAEGER_MESSAGE_CHARS: usize = 120;

@@ -6,6 +6,7 @@ use baton_trace::stage::{StageId, transport};
 use super::exemplars::Exemplars;
 use super::stages::{GroupFigures, SHARE_UNIT, StageDistributions};
 use super::{Analysis, By, LeftOut, RankedAttribute};
+use crate::history;
 use crate::read::ReadSummary;
 use crate::stats::{Distribution, Quantile};
 
@@ -47,6 +48,8 @@ pub struct Report {
     pub cold: Group,
     /// Calls in a session that was open.
     pub warm: Group,
+    /// Stages and figures that the input cannot have, and the reason.
+    pub unavailable: Vec<(&'static str, &'static str)>,
     /// Attributes that slow calls have and fast ones lack, or the reverse.
     pub attributes: Vec<RankedAttribute>,
     /// Attributes that were not ranked, because there were too many values.
@@ -103,7 +106,9 @@ pub struct StageReport {
 pub struct Group {
     /// What they have in common.
     pub name: String,
-    /// Their envelopes; `None`: there is no such call.
+    /// How many they are.
+    pub calls: u64,
+    /// Their envelopes; `None`: there is no such call, or none has its client's half.
     pub envelope: Option<Figures>,
     /// The durations of their stages.
     pub stages: Vec<(&'static str, Figures)>,
@@ -240,6 +245,12 @@ impl Analysis {
             later_turns: group("later turns".to_owned(), totals.later_turns),
             cold: group("cold session".to_owned(), totals.cold),
             warm: group("warm session".to_owned(), totals.warm),
+            unavailable: match question.is_history {
+                true => history::unavailable()
+                    .map(|name| (name, history::UNAVAILABLE))
+                    .collect(),
+                false => Vec::new(),
+            },
             attributes: totals.attributes.ranked(),
             attributes_unranked: totals.attributes.unranked,
             what_if: totals
@@ -276,6 +287,7 @@ fn stage_report(stage: StageId, mut of: StageDistributions) -> StageReport {
 fn group(name: String, mut of: GroupFigures) -> Group {
     Group {
         name,
+        calls: of.calls,
         envelope: figures(&mut of.envelope, None),
         stages: in_waterfall_order(of.stages)
             .filter_map(|(stage, mut durations)| Some((stage.name(), figures(&mut durations, None)?)))

@@ -63,13 +63,17 @@ impl StageTable {
 /// The figures of a group of calls: less than those of all, because there may be many groups.
 #[derive(Default)]
 pub(super) struct GroupFigures {
+    pub calls: u64,
     pub envelope: Distribution,
     pub stages: BTreeMap<u8, Distribution>,
 }
 
 impl GroupFigures {
-    pub(super) fn add(&mut self, envelope_ns: u64, figures: &CallFigures) {
-        self.envelope.add(envelope_ns as f64);
+    pub(super) fn add(&mut self, figures: &CallFigures) {
+        self.calls += 1;
+        if let Some(envelope_ns) = figures.envelope_ns {
+            self.envelope.add(envelope_ns as f64);
+        }
         for stage in &figures.stages {
             self.stages
                 .entry(stage.stage.0)
@@ -88,14 +92,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn add(&mut self, name: &str, envelope_ns: u64, figures: &CallFigures) {
+    pub(super) fn add(&mut self, name: &str, figures: &CallFigures) {
         if let Some(group) = self.groups.get_mut(name) {
-            group.add(envelope_ns, figures);
+            group.add(figures);
         } else if self.groups.len() < GROUPS_MAX {
-            self.groups
-                .entry(name.to_owned())
-                .or_default()
-                .add(envelope_ns, figures);
+            self.groups.entry(name.to_owned()).or_default().add(figures);
         } else {
             self.rest += 1;
         }

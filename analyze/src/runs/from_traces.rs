@@ -8,6 +8,7 @@ use baton_trace::stage::{StageId, transport};
 use opentelemetry_semantic_conventions::attribute::{PROCESS_EXIT_CODE, SERVICE_INSTANCE_ID};
 
 use super::{Run, Runs};
+use crate::history::HistoryCall;
 use crate::model::{CallSpans, Span, Trace, Tree, Value};
 use crate::stages::REMAINDER;
 
@@ -91,6 +92,38 @@ impl RunCollector {
                 None => self.without_envelope += 1,
             }
         }
+    }
+
+    /// Adds a command of a history. Its block is its thread, and it has only the stages of the exec-server. Commands
+    /// without stages are left out, as calls without an envelope are.
+    pub fn add_history(&mut self, call: &HistoryCall) {
+        if call.stages.is_empty() {
+            self.without_envelope += 1;
+            return;
+        }
+        let block = match &self.options.block {
+            BlockBy::Attribute(key) => call.attribute(key).unwrap_or_default(),
+            _ => call.thread.clone(),
+        };
+        let kept = self
+            .options
+            .attributes
+            .iter()
+            .filter_map(|key| Some((key.clone(), call.attribute(key)?)));
+        let run = Run {
+            trace: call.id().to_string(),
+            block,
+            pair: self.options.pair.as_ref().and_then(|key| call.attribute(key)),
+            started_ns: call.accepted_ns,
+            turn: call.turn,
+            succeeded: call.succeeded(),
+            attributes: kept.collect(),
+        };
+        let durations = call
+            .stages
+            .iter()
+            .map(|stage| (stage.stage.name(), stage.duration_ns));
+        self.runs.add(run, durations);
     }
 
     /// The runs, and the calls that were left out because the client's envelope is missing.
@@ -186,7 +219,10 @@ fn shown(value: Value<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use baton_trace::stage::exec;
+
     use super::*;
+    use crate::history::HistoryStage;
     use crate::test_traces::{call, other, stage, trace};
 
     fn collected(options: RunOptions, spans: &[crate::test_traces::Made]) -> (Runs, u64) {
@@ -217,6 +253,41 @@ mod tests {
         );
         assert_eq!(run.attributes["side"], "old");
         assert_eq!(run.trace, format!("{:032x}", 1));
+    }
+
+    #[test]
+    fn a_command_of_a_history_is_a_run_without_the_stages_of_the_client() {
+        let mut collector = RunCollector::new(RunOptions {
+            attributes: vec!["baton.step".to_owned()],
+            ..RunOptions::default()
+        });
+        let stage = |stage, duration_ns| HistoryStage {
+            stage,
+            start_ns: 0,
+            duration_ns,
+        };
+        let command = HistoryCall {
+            process: [7; 16],
+            thread: "t".to_owned(),
+            step: "s".to_owned(),
+            turn: Some(2),
+            outcome: Some(Outcome::Exited),
+            exit_code: Some(0),
+            stages: vec![stage(exec::PROCESS, 9), stage(exec::PROCESS_SPAWN, 4)],
+            ..HistoryCall::default()
+        };
+        collector.add_history(&command);
+        collector.add_history(&HistoryCall::default());
+        let (runs, left_out) = collector.finish();
+        assert_eq!((runs.len(), left_out), (1, 1));
+        let run = runs.run(0);
+        assert_eq!(
+            (run.block.as_str(), run.turn, run.succeeded),
+            ("t", Some(2), true)
+        );
+        assert_eq!(run.attributes["baton.step"], "s");
+        assert_eq!(runs.duration(0, "process.spawn"), Some(4));
+        assert!(!runs.has_stage("call") && !runs.has_stage("transit"));
     }
 
     #[test]

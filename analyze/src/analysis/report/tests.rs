@@ -1,5 +1,10 @@
+use baton_trace::call_end::CallEnd;
+use baton_trace::command::Outcome;
+use baton_trace::stage::exec;
+
 use super::*;
-use crate::analysis::{Analysis, Filter, Question, Versions, WhatIf};
+use crate::analysis::{Analysis, Filter, Population, Question, Versions, WhatIf};
+use crate::history::{HistoryCall, HistoryStage};
 use crate::test_traces::{Made, call, line, other, read, stage};
 
 fn ask(question: Question, texts: &[&str]) -> Result<Report, Refused> {
@@ -394,4 +399,90 @@ fn more_than_ten_thousand_calls_are_within_one_percent() {
         .share_by_call
         .unwrap();
     assert!((share.p50 - 8_499.0 / 9_000.0).abs() < 0.01, "{share:?}");
+}
+
+fn command(process: u8, turn: u64, spawn_ns: u64) -> HistoryCall {
+    let stage = |stage, start_ns, duration_ns| HistoryStage {
+        stage,
+        start_ns,
+        duration_ns,
+    };
+    HistoryCall {
+        process: [process; 16],
+        accepted_ns: 1_000_000_000 * u64::from(process),
+        program: "make".to_owned(),
+        turn: Some(turn),
+        outcome: Some(Outcome::Exited),
+        exit_code: Some(0),
+        stages: vec![
+            stage(transport::SERVER_OPEN, 0, 10),
+            stage(exec::PROCESS_SPAWN, 30, spawn_ns),
+            stage(exec::PROCESS, 20, 1_000 + spawn_ns),
+        ],
+        ..HistoryCall::default()
+    }
+}
+
+fn ask_history(question: Question, commands: &[HistoryCall]) -> Result<Report, Refused> {
+    let mut analysis = Analysis::new(Question {
+        is_history: true,
+        ..question
+    });
+    commands
+        .iter()
+        .filter_map(HistoryCall::trace)
+        .for_each(|trace| analysis.add(&trace));
+    analysis.finish(&ReadSummary::default())
+}
+
+#[test]
+fn a_history_has_the_stages_of_the_server_and_says_that_the_others_are_unavailable() {
+    let commands: Vec<_> = (1..=10)
+        .map(|nth| command(nth, nth.into(), nth as u64 * 100))
+        .collect();
+    let question = Question {
+        by: By::Turn,
+        ..Question::default()
+    };
+    let report = ask_history(question, &commands).unwrap();
+    assert_eq!((report.calls, report.left_out.fragments), (10, 0));
+    assert_eq!(of(&report, "process.spawn").duration.quantiles.p50, 500.0);
+    // Its child is not its own time.
+    assert_eq!(of(&report, "process").self_time.p90, 1_000.0);
+    assert_eq!(of(&report, "process").share, None);
+    assert!(report.envelope.is_none() && report.remainder.is_none() && report.what_if.is_empty());
+    for name in ["transit", "remainder", "call"] {
+        assert!(
+            report.unavailable.contains(&(name, crate::history::UNAVAILABLE)),
+            "{name}"
+        );
+        assert!(report.stages.iter().all(|stage| stage.name != name), "{name}");
+    }
+    assert_eq!((report.groups.len(), report.later_turns.calls), (10, 9));
+    let exemplar = of(&report, "process").duration.exemplars.unwrap()[2];
+    assert_eq!(exemplar, TraceId::from_bytes([10; 16]));
+}
+
+#[test]
+fn commands_of_a_history_are_selected_by_what_is_on_record() {
+    let mut cancelled = command(1, 1, 100);
+    cancelled.call_end = Some(CallEnd::Reset);
+    let mut failed = command(2, 1, 100);
+    failed.exit_code = Some(2);
+    let all = [cancelled, failed, command(3, 2, 100)];
+    let report = ask_history(Question::default(), &all).unwrap();
+    assert_eq!((report.calls, report.left_out.cancelled), (2, 1));
+    let question = Question {
+        population: Population {
+            filters: vec![Filter {
+                name: "process.exit.code".to_owned(),
+                value: "2".to_owned(),
+            }],
+            ..Population::default()
+        },
+        ..Question::default()
+    };
+    assert_eq!(ask_history(question, &all).unwrap().calls, 1);
+    let ends: Vec<_> = all.iter().map(HistoryCall::succeeded).collect();
+    assert_eq!(ends, [true, false, true]);
 }
