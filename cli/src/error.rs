@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use baton_analyze::compare::CompareError;
 use baton_analyze::gate::RulesError;
+use baton_analyze::jaeger_search::JaegerError;
 use baton_analyze::read::ReadError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
@@ -96,6 +97,8 @@ pub(crate) enum CliError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Jaeger(#[from] JaegerError),
     #[error(
         "no call of Baton's in {}: none of its {spans} spans is a stage of one (`baton.stage`); was it written by \
          another tool?", path.display()

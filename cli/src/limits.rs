@@ -92,6 +92,18 @@ pub(crate) const RETAIN_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Default maximum size of records in bytes: a million typical commands, on a disk that has other uses.
 pub(crate) const RETAIN_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// Commands of a history whose stages are requested at once: enough to hide the round trip of a distant exec-server.
+pub(crate) const SHOWN_AT_ONCE: usize = 32;
+
+/// Deadline of a connection to a Jaeger, which is nearby.
+pub(crate) const JAEGER_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Deadline of one answer of a Jaeger: a search over a slow storage, and a long transfer.
+pub(crate) const JAEGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The window of a search in a Jaeger without `--since`: as long as its own page shows by default.
+pub(crate) const JAEGER_WINDOW: Duration = Duration::from_secs(60 * 60);
+
 /// Default interval of `baton warm`: shorter than the time after which most caches and proxies drop what idles.
 pub(crate) const WARM_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
 

@@ -16,6 +16,7 @@ mod descriptor_limit;
 mod error;
 mod exporters;
 mod identity;
+mod jaeger;
 mod limits;
 mod log_rate_limit;
 mod logging;

@@ -75,6 +75,11 @@ pub(crate) fn outcome(record: &Record) -> String {
     format!("{}{status}{core}", outcome_name(record.outcome()))
 }
 
+/// The outcome of a finished command. There is none for a running one.
+pub(crate) fn command_outcome(outcome: Outcome) -> Option<command::Outcome> {
+    command::Outcome::from_name(outcome_name(outcome))
+}
+
 /// The outcome's name, the same as in the attribute `baton.outcome` of spans.
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {

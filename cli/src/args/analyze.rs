@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use baton_analyze::analysis::{By, Filter, WhatIf};
+use baton_analyze::jaeger_search::JaegerInput;
 
-use super::values::{analyze_filter, moment};
+use super::HistoryInputArgs;
+use super::values::{analyze_filter, jaeger, moment};
 
 /// A time: absolute, or an age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +68,18 @@ Example:
   baton run --quiet --trace-json trace.json -- true && baton analyze trace.json")]
 pub(crate) struct AnalyzeArgs {
     /// Files of OTLP/JSON or Jaeger's JSON, or directories of such files
-    #[arg(required = true, value_name = "FILE|DIR")]
+    #[arg(
+        required_unless_present_any = ["history", "jaeger"],
+        conflicts_with_all = ["history", "jaeger"],
+        value_name = "FILE|DIR"
+    )]
     pub(crate) inputs: Vec<PathBuf>,
+    /// Read the traces of a Jaeger 2 by its query API, like http://localhost:16686: those with a span of the service
+    /// baton-client, or of `?service=NAME`. Without --since and --until, of the last hour
+    #[arg(long, value_name = "URL", value_parser = jaeger, conflicts_with = "history")]
+    pub(crate) jaeger: Option<JaegerInput>,
+    #[command(flatten)]
+    pub(crate) history: HistoryInputArgs,
     /// Also divide the calls into groups
     #[arg(long, value_enum, default_value = "stage")]
     pub(crate) by: ByArg,
@@ -92,10 +104,10 @@ pub(crate) struct AnalyzeArgs {
     pub(crate) with_cancelled: bool,
     /// The input is a sample, or incomplete: calls count by their sampling probability (`ot=th` in tracestate), and
     /// traces that lack spans are left out
-    #[arg(long)]
+    #[arg(long, conflicts_with = "history")]
     pub(crate) weighted: bool,
     /// Show the whole call as it would be with a stage changed, like process.spawn=-5ms or transit=-20%; repeatable
-    #[arg(long, value_name = "STAGE=CHANGE", value_parser = str::parse::<WhatIf>)]
+    #[arg(long, value_name = "STAGE=CHANGE", value_parser = str::parse::<WhatIf>, conflicts_with = "history")]
     pub(crate) what_if: Vec<WhatIf>,
     /// Print one JSON object, for programs; times in nanoseconds
     #[arg(long)]

@@ -20,7 +20,8 @@ Exit codes:
 Example:
   baton compare before/ after/ --control transit")]
 pub(crate) struct CompareArgs {
-    /// The recording before the change: a file of OTLP/JSON or Jaeger's JSON, or a directory of such files
+    /// The recording before the change: a file of OTLP/JSON or Jaeger's JSON, a directory of such files, or a Jaeger 2
+    /// like http://localhost:16686?since=2026-01-31&until=2026-02-01
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
     /// The recording with the change

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::HistoryInputArgs;
 use super::values::{check, since};
 
 #[derive(clap::Args)]
@@ -19,9 +20,16 @@ pub(crate) struct GateArgs {
     /// The rules
     #[arg(value_name = "RULES.toml", required_unless_present = "example")]
     pub(crate) rules: Option<PathBuf>,
-    /// Files of OTLP/JSON or Jaeger's JSON, or directories of such files; SET=PATH says that its runs are of this set
-    #[arg(value_name = "[SET=]FILE|DIR", required_unless_present = "example")]
+    /// Files of OTLP/JSON or Jaeger's JSON, directories of such files, or a Jaeger 2 like
+    /// http://localhost:16686?since=2026-01-31; SET=PATH says that its runs are of this set
+    #[arg(
+        value_name = "[SET=]FILE|DIR",
+        required_unless_present_any = ["example", "history"],
+        conflicts_with = "history"
+    )]
     pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) history: HistoryInputArgs,
     /// Print rules to begin with
     #[arg(long, exclusive = true)]
     pub(crate) example: bool,
@@ -32,7 +40,7 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "WHEN", value_parser = since)]
     pub(crate) now: Option<u64>,
     /// What a block is: `client` or `server` (a process of it), `file`, or the name of an attribute; files of the same
-    /// name in several sets are a pair
+    /// name in several sets are a pair. From the history: the thread, or an attribute
     #[arg(long, value_name = "BLOCK", default_value = "client")]
     pub(crate) block: String,
     /// The attribute whose value names the pair of a run

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_analyze::analysis::Filter;
+use baton_analyze::jaeger_search::{JaegerError, JaegerInput};
 use baton_core_client::warm::{WarmInterval, WarmIntervalError};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
@@ -273,6 +274,19 @@ fn since_in(text: &str, zone: impl FnOnce() -> TimeZone) -> Result<u64, String> 
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
     Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The address of a Jaeger.
+pub(super) fn jaeger(text: &str) -> Result<JaegerInput, JaegerError> {
+    match JaegerInput::is_url(text) {
+        true => jaeger_input(text),
+        false => jaeger_input(&format!("http://{text}")),
+    }
+}
+
+/// An URL of a Jaeger among inputs.
+pub(crate) fn jaeger_input(text: &str) -> Result<JaegerInput, JaegerError> {
+    JaegerInput::parse(text, since)
 }
 
 /// A condition on calls: `NAME=VALUE`.

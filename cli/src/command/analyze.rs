@@ -3,29 +3,135 @@
 mod json;
 mod text;
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal as _};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use baton_analyze::analysis::{Analysis, Population, Question, Versions};
+use baton_analyze::jaeger_search::{JaegerInput, SearchSummary};
 use baton_analyze::model::Trace;
 use baton_analyze::read::{Progress, ReadSummary, Reader, trace_files};
 
+use super::history_input::{self, HistorySummary};
+use super::progress;
 use super::trace::warn_of_faults;
-use crate::args::{AnalyzeArgs, ByArg, Moment};
+use crate::args::{AnalyzeArgs, ByArg, HistoryInputArgs, Moment};
 use crate::error::CliError;
-use crate::record;
 use crate::stdio::page;
+use crate::{jaeger, record};
 
 /// The exit code if the traces do not support an answer.
 const REFUSED: i32 = 1;
 
-pub(crate) fn main(args: AnalyzeArgs) -> Result<i32, CliError> {
+/// What the answer was computed from.
+struct Basis {
+    /// What was read of trace files.
+    read: ReadSummary,
+    /// What was read of a history.
+    history: Option<HistorySummary>,
+    /// What was asked of a Jaeger.
+    search: Option<SearchSummary>,
+    /// The window that the arguments select.
+    window_ns: Option<Range<u64>>,
+}
+
+pub(crate) fn main(mut args: AnalyzeArgs) -> Result<i32, CliError> {
+    let (analysis, basis) = match (args.history.take(), args.jaeger.take()) {
+        (Some(history), _) => from_history(&args, history)?,
+        (None, Some(jaeger)) => from_jaeger(&args, jaeger)?,
+        (None, None) => from_files(&args)?,
+    };
+    if !args.json {
+        warn_of_faults(&basis.read);
+    }
+    match analysis.finish(&basis.read) {
+        Ok(report) => {
+            let shown = match args.json {
+                true => record::line(&json::report(&report, &args, &basis)),
+                false => text::report(&report, &basis),
+            };
+            page(&shown)?;
+            Ok(0)
+        }
+        Err(refused) => {
+            if args.json {
+                page(&record::line(&json::refused(&refused, &args, &basis)))?;
+            } else {
+                stderr_line!("baton: {refused}");
+            }
+            Ok(REFUSED)
+        }
+    }
+}
+
+fn from_files(args: &AnalyzeArgs) -> Result<(Analysis, Basis), CliError> {
     let files = trace_files(&args.inputs)?;
-    let window_ns = window(&args, &files)?;
-    let question = Question {
+    let window_ns = window(args, || newest(&files))?;
+    let mut analysis = Analysis::new(question(args, window_ns.clone()));
+    let basis = Basis {
+        read: read(&files, &mut |trace| analysis.add(&trace))?,
+        history: None,
+        search: None,
+        window_ns,
+    };
+    Ok((analysis, basis))
+}
+
+fn from_jaeger(args: &AnalyzeArgs, input: JaegerInput) -> Result<(Analysis, Basis), CliError> {
+    // A search needs its window first, so ages are relative to now.
+    let now = baton_trace::record::unix_now_ns();
+    let window = window(args, || Ok(now))?.unwrap_or(0..u64::MAX);
+    let since = (window.start > 0).then_some(window.start).or(input.since_ns);
+    let until = (window.end < u64::MAX).then_some(window.end).or(input.until_ns);
+    let window_ns = jaeger::window(since, until);
+    let mut analysis = Analysis::new(question(args, Some(window_ns.clone())));
+    let found = jaeger::read(&input, window_ns, &mut |trace| analysis.add(&trace))?;
+    let basis = Basis {
+        read: found.summary,
+        history: None,
+        search: Some(found.search),
+        window_ns: Some(found.window_ns),
+    };
+    Ok((analysis, basis))
+}
+
+fn from_history(args: &AnalyzeArgs, history: HistoryInputArgs) -> Result<(Analysis, Basis), CliError> {
+    let mut read = ReadSummary::default();
+    let found = RefCell::new(None);
+    let window_of = |newest| {
+        let window = window(args, || Ok(newest)).unwrap_or_default();
+        found.replace(window.clone());
+        window
+    };
+    let mut analysis = Analysis::new(Question {
+        is_history: true,
         population: Population {
-            window_ns: window_ns.clone(),
+            // A record does not say which version made it.
+            versions: Versions::All,
+            ..question(args, None).population
+        },
+        ..question(args, None)
+    });
+    let summary = history_input::read(history, window_of, |call| {
+        if let Some(trace) = call.trace() {
+            read.traces += 1;
+            analysis.add(&trace);
+        }
+    })?;
+    let basis = Basis {
+        read,
+        history: Some(summary),
+        search: None,
+        window_ns: found.into_inner(),
+    };
+    Ok((analysis, basis))
+}
+
+fn question(args: &AnalyzeArgs, window_ns: Option<Range<u64>>) -> Question {
+    Question {
+        population: Population {
+            window_ns,
             filters: args.filters.clone(),
             versions: match args.all_versions || args.by == ByArg::Version {
                 true => Versions::All,
@@ -36,31 +142,7 @@ pub(crate) fn main(args: AnalyzeArgs) -> Result<i32, CliError> {
         by: args.by.into(),
         what_if: args.what_if.clone(),
         is_weighted: args.weighted,
-    };
-    let mut analysis = Analysis::new(question);
-    let summary = read(&files, &mut |trace| analysis.add(&trace))?;
-    if !args.json {
-        warn_of_faults(&summary);
-    }
-    match analysis.finish(&summary) {
-        Ok(report) => {
-            let shown = match args.json {
-                true => record::line(&json::report(&report, &args, window_ns, &summary)),
-                false => text::report(&report, &summary),
-            };
-            page(&shown)?;
-            Ok(0)
-        }
-        Err(refused) => {
-            if args.json {
-                page(&record::line(&json::refused(
-                    &refused, &args, window_ns, &summary,
-                )))?;
-            } else {
-                stderr_line!("baton: {refused}");
-            }
-            Ok(REFUSED)
-        }
+        is_history: false,
     }
 }
 
@@ -72,7 +154,7 @@ fn read(files: &[PathBuf], deliver: &mut dyn FnMut(Trace)) -> Result<ReadSummary
         .sum();
     let mut progress = |progress: Progress| {
         let percent = progress.bytes.saturating_mul(100) / all.max(1);
-        eprint_progress(&format!(
+        progress::show(&format!(
             "reading: {} MB, {} %",
             progress.bytes / 1_000_000,
             percent.min(100)
@@ -88,19 +170,16 @@ fn read(files: &[PathBuf], deliver: &mut dyn FnMut(Trace)) -> Result<ReadSummary
     }
     let summary = reader.finish()?;
     if is_shown {
-        eprint_progress("");
+        progress::clear();
     }
     Ok(summary)
 }
 
-/// Replaces the line on which progress is shown. A closed reader is ignored.
-fn eprint_progress(text: &str) {
-    use io::Write as _;
-    let _ = write!(io::stderr(), "\r\x1b[K{text}");
-}
-
-/// The window that the arguments select.
-fn window(args: &AnalyzeArgs, files: &[PathBuf]) -> Result<Option<Range<u64>>, CliError> {
+/// The window that the arguments select. `newest` finds the newest call, if an age is relative to it.
+fn window(
+    args: &AnalyzeArgs,
+    newest: impl FnOnce() -> Result<u64, CliError>,
+) -> Result<Option<Range<u64>>, CliError> {
     if args.since.is_none() && args.until.is_none() {
         return Ok(None);
     }
@@ -108,7 +187,7 @@ fn window(args: &AnalyzeArgs, files: &[PathBuf]) -> Result<Option<Range<u64>>, C
     let now = match args.now {
         Some(Moment::At(now)) => now,
         Some(Moment::Ago(ago)) => baton_trace::record::unix_now_ns().saturating_sub(ago),
-        None if is_relative(args.since) || is_relative(args.until) => newest(files)?,
+        None if is_relative(args.since) || is_relative(args.until) => newest()?,
         None => 0,
     };
     let at = |moment: Moment| match moment {

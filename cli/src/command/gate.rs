@@ -5,16 +5,18 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use baton_analyze::gate::{EXAMPLE, Evidence, Rules, gate};
+use baton_analyze::jaeger_search::JaegerInput;
 use baton_analyze::limits::RULES_MAX;
-use baton_analyze::runs::RunOptions;
+use baton_analyze::runs::{RunCollector, RunOptions, Runs};
 
+use super::history_input;
 use super::runs::{Source, block, read};
-use crate::args::GateArgs;
+use crate::args::{GateArgs, HistoryInputArgs};
 use crate::error::CliError;
 use crate::record::line;
 use crate::stdio::page;
 
-pub(crate) fn main(args: GateArgs) -> Result<i32, CliError> {
+pub(crate) fn main(mut args: GateArgs) -> Result<i32, CliError> {
     let Some(path) = args.rules else {
         page(EXAMPLE)?;
         return Ok(0);
@@ -40,8 +42,12 @@ pub(crate) fn main(args: GateArgs) -> Result<i32, CliError> {
         pair: args.pair,
         attributes: rules.attributes().map(str::to_owned).collect(),
     };
+    let runs = match args.history.take() {
+        Some(history) => from_history(history, options)?,
+        None => read(&sources, options)?,
+    };
     let evidence = Evidence {
-        runs: read(&sources, options)?,
+        runs,
         checks: args.checks.into_iter().collect(),
         now_ns: args.now,
     };
@@ -58,11 +64,19 @@ pub(crate) fn main(args: GateArgs) -> Result<i32, CliError> {
     Ok(verdict.exit_code)
 }
 
+/// The commands of a history. Says on standard error what they were computed from.
+fn from_history(args: HistoryInputArgs, options: RunOptions) -> Result<Runs, CliError> {
+    let mut collector = RunCollector::new(options);
+    let summary = history_input::read(args, |_| None, |call| collector.add_history(&call))?;
+    stderr_line!("baton: {}", summary.text());
+    Ok(collector.finish().0)
+}
+
 /// `SET=PATH`, unless there is a file with this name.
 fn named(input: PathBuf) -> (Option<String>, PathBuf) {
     let split = input
         .to_str()
-        .filter(|_| !input.exists())
+        .filter(|text| !input.exists() && !JaegerInput::is_url(text))
         .and_then(|text| text.split_once('='));
     match split {
         Some((set, path)) if !set.is_empty() => (Some(set.to_owned()), path.into()),

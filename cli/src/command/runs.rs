@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use baton_analyze::jaeger_search::JaegerInput;
 use baton_analyze::model::Trace;
 use baton_analyze::read::{Reader, trace_files};
 use baton_analyze::runs::{BlockBy, RunCollector, RunOptions, Runs};
+use baton_trace::text::counted;
 
 use super::trace::warn_of_faults;
+use crate::args::values::jaeger_input;
 use crate::error::CliError;
+use crate::{jaeger, record};
 
 /// What `--block` means.
 pub(crate) fn block(name: &str) -> BlockBy {
@@ -33,6 +37,11 @@ pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<Runs, 
     let is_by_file = options.block == BlockBy::File;
     let mut collector = RunCollector::new(options);
     for source in sources {
+        if let Some(url) = source.path.to_str().filter(|path| JaegerInput::is_url(path)) {
+            collector.begin(source.side, url, &source.attributes);
+            read_jaeger(&mut collector, url)?;
+            continue;
+        }
         let files = trace_files(&[source.path.to_path_buf()])?;
         if is_by_file {
             for file in &files {
@@ -47,7 +56,8 @@ pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<Runs, 
     }
     let (runs, without_envelope) = collector.finish();
     if without_envelope > 0 {
-        stderr_line!("baton: {without_envelope} calls without the client's envelope were left out");
+        let calls = counted(without_envelope, "call", "calls");
+        stderr_line!("baton: left out {calls} without the client's envelope");
     }
     Ok(runs)
 }
@@ -60,6 +70,21 @@ fn read_into(collector: &mut RunCollector, files: &[PathBuf]) -> Result<(), CliE
     }
     let summary = reader.finish()?;
     warn_of_faults(&summary);
+    Ok(())
+}
+
+fn read_jaeger(collector: &mut RunCollector, url: &str) -> Result<(), CliError> {
+    let input = jaeger_input(url)?;
+    let window = jaeger::window(input.since_ns, input.until_ns);
+    let found = jaeger::read(&input, window, &mut |trace| collector.add(&trace))?;
+    warn_of_faults(&found.summary);
+    stderr_line!(
+        "baton: {} of {url}, {} to {} ({})",
+        counted(found.summary.traces, "trace", "traces"),
+        record::time(found.window_ns.start),
+        record::time(found.window_ns.end),
+        found.search
+    );
     Ok(())
 }
 

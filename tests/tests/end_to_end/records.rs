@@ -256,6 +256,51 @@ fn history_has_each_command_with_its_outcome_and_its_times() {
 }
 
 #[test]
+fn a_history_is_analyzed_and_gated_without_what_the_client_measures() {
+    let testbed = Testbed::new();
+    for turn in ["1", "2", "2"] {
+        let options = ["--thread", "t", "--turn", turn];
+        run(testbed.exec_with(&options, ["sleep", "0.05"])).assert_printed("");
+    }
+    let analyzed = baton(&testbed, &["analyze", "--history", "--by", "turn", "--json"]);
+    assert_eq!(analyzed.code, 0, "{analyzed:?}");
+    let json: Value = serde_json::from_str(analyzed.text()).unwrap();
+    assert_eq!(json["computed_from"]["input"]["history"]["records"], 3, "{json}");
+    assert_eq!(json["calls"], 3, "{json}");
+    let wait = &json["stages"]["process.wait"];
+    assert!(wait["n"] == 3 && wait["p50"].as_f64().unwrap() >= 40e6, "{json}");
+    for unavailable in [&json["stages"]["transit"], &json["remainder"], &json["envelope"]] {
+        assert_eq!(unavailable, "unavailable", "{json}");
+    }
+    let reason = json["unavailable"]["transit"].as_str().unwrap();
+    assert!(reason.contains("no stage of the client"), "{json}");
+    assert_eq!(json["groups"]["2"]["calls"], 2, "{json}");
+    let text = baton(&testbed, &["analyze", "--history"]);
+    assert!(
+        text.text().contains("from the history of exec-server "),
+        "{text:?}"
+    );
+    assert!(text.text().contains("\ntransit "), "{text:?}");
+
+    let rules = testbed.home.file("rules.toml");
+    let gate = |stage: &str| {
+        let condition = format!("stage = '{stage}', statistic = 'p50', at_least = '40 ms'");
+        let text = format!(
+            "[outcomes]\nslow = 7\nfast = 0\nnot_enough_data = 3\n[[rule]]\noutcome = 'slow'\nany = [{{ {condition} \
+             }}]\n[otherwise]\noutcome = 'fast'\n"
+        );
+        fs::write(&rules, text).unwrap();
+        let finished = baton(&testbed, &["gate", rules.to_str().unwrap(), "--history"]);
+        assert!(finished.stderr.contains("3 records"), "{finished:?}");
+        finished.code
+    };
+    assert_eq!(
+        [gate("process.wait"), gate("process.spawn"), gate("transit")],
+        [7, 0, 3]
+    );
+}
+
+#[test]
 fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
     let mut testbed = Testbed::new();
     run(testbed.exec(["echo", "ok"]));

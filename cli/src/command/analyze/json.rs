@@ -1,20 +1,19 @@
 //! The answer as one JSON document. Times are nanoseconds.
 
-use std::ops::Range;
-
 use baton_analyze::analysis::{Figures, Group, LeftOut, Quantiles, Refused, Report};
-use baton_analyze::read::ReadSummary;
+use baton_analyze::stages::{ENVELOPE, REMAINDER};
 use serde_json::{Map, Value, json};
 
+use super::Basis;
 use crate::args::AnalyzeArgs;
 use crate::command::trace::summary_json;
 
-pub(super) fn report(
-    report: &Report,
-    args: &AnalyzeArgs,
-    window_ns: Option<Range<u64>>,
-    summary: &ReadSummary,
-) -> Value {
+pub(super) fn report(report: &Report, args: &AnalyzeArgs, basis: &Basis) -> Value {
+    let absent = report
+        .unavailable
+        .iter()
+        .map(|(name, _)| ((*name).to_owned(), Value::from("unavailable")))
+        .filter(|(name, _)| ![ENVELOPE, REMAINDER].contains(&name.as_str()));
     let stages: Map<String, Value> = report
         .stages
         .iter()
@@ -28,12 +27,16 @@ pub(super) fn report(
                 or_unavailable(stage.path_share_by_call.as_ref().map(quantiles));
             (stage.name.to_owned(), value)
         })
+        .chain(absent)
+        .collect();
+    let unavailable: Map<String, Value> = report
+        .unavailable
+        .iter()
+        .map(|(name, reason)| ((*name).to_owned(), Value::from(*reason)))
         .collect();
     let mut remainder = or_unavailable(report.remainder.as_ref().map(figures));
     if let Some(share) = report.remainder_share {
         remainder["share"] = share.into();
-        remainder["told"] = report.remainders_told.into();
-        remainder["unknown"] = report.remainders_unknown.into();
     }
     let attribute = |ranked: &baton_analyze::analysis::RankedAttribute| {
         json!({
@@ -45,7 +48,7 @@ pub(super) fn report(
     };
     let what_if = |what_if: &baton_analyze::analysis::WhatIfReport| json!({ "change": what_if.what_if, "calls_with_stage": what_if.calls, "envelope": figures(&what_if.envelope) });
     json!({
-        "computed_from": computed_from(args, window_ns, summary),
+        "computed_from": computed_from(args, basis),
         "calls": report.calls,
         "calls_without_envelope": report.without_envelope,
         "version": report.version,
@@ -54,6 +57,8 @@ pub(super) fn report(
         "left_out": left_out(&report.left_out),
         "envelope": or_unavailable(report.envelope.as_ref().map(figures)),
         "remainder": remainder,
+        "remainders": { "told": report.remainders_told, "unknown": report.remainders_unknown },
+        "unavailable": unavailable,
         "stages": stages,
         "groups": report.groups.iter().map(group).collect::<Map<_, _>>(),
         "calls_of_more_groups": report.calls_of_more_groups,
@@ -65,12 +70,7 @@ pub(super) fn report(
     })
 }
 
-pub(super) fn refused(
-    refused: &Refused,
-    args: &AnalyzeArgs,
-    window_ns: Option<Range<u64>>,
-    summary: &ReadSummary,
-) -> Value {
+pub(super) fn refused(refused: &Refused, args: &AnalyzeArgs, basis: &Basis) -> Value {
     let name = match refused {
         Refused::NoCalls(_) => "no_calls",
         Refused::Bypassed(_) => "bypassed",
@@ -78,14 +78,14 @@ pub(super) fn refused(
         Refused::Truncated { .. } => "truncated",
     };
     json!({
-        "computed_from": computed_from(args, window_ns, summary),
+        "computed_from": computed_from(args, basis),
         "refused": name,
         "message": refused.to_string(),
     })
 }
 
 /// All that is needed to make the answer again.
-fn computed_from(args: &AnalyzeArgs, window_ns: Option<Range<u64>>, summary: &ReadSummary) -> Value {
+fn computed_from(args: &AnalyzeArgs, basis: &Basis) -> Value {
     let filters: Vec<_> = args
         .filters
         .iter()
@@ -94,10 +94,14 @@ fn computed_from(args: &AnalyzeArgs, window_ns: Option<Range<u64>>, summary: &Re
     let what_if: Vec<_> = args.what_if.iter().map(ToString::to_string).collect();
     json!({
         "baton": env!("CARGO_PKG_VERSION"),
-        "input": summary_json(summary),
+        "input": match &basis.history {
+            Some(history) => json!({ "history": history.json() }),
+            None => summary_json(&basis.read),
+        },
+        "jaeger": basis.search.map(|search| json!({ "requests": search.requests, "divided": search.divided })),
         "by": format!("{:?}", args.by).to_lowercase(),
         "where": filters,
-        "window_ns": window_ns.map(|window| [window.start, window.end]),
+        "window_ns": basis.window_ns.as_ref().map(|window| [window.start, window.end]),
         "all_versions": args.all_versions,
         "with_cancelled": args.with_cancelled,
         "weighted": args.weighted,
@@ -132,7 +136,7 @@ fn group(group: &Group) -> (String, Value) {
     let envelope = group.envelope.as_ref().map(figures);
     (
         group.name.clone(),
-        json!({ "envelope": or_unavailable(envelope), "stages": stages }),
+        json!({ "calls": group.calls, "envelope": or_unavailable(envelope), "stages": stages }),
     )
 }
 

@@ -3,28 +3,33 @@
 use std::fmt::Write as _;
 
 use baton_analyze::analysis::{Figures, Group, Report};
-use baton_analyze::read::ReadSummary;
 use baton_trace::report::units::duration;
 use baton_trace::text::{counted, printable};
 
+use super::Basis;
 use crate::record;
 use crate::table::{Column, Row, Terminal, draw};
 
-pub(super) fn report(report: &Report, summary: &ReadSummary) -> String {
+pub(super) fn report(report: &Report, basis: &Basis) -> String {
     let mut out = String::new();
-    heading(report, summary, &mut out);
+    heading(report, basis, &mut out);
     stages(report, &mut out);
     if !report.groups.is_empty() {
         groups(&report.groups, &mut out);
         if report.calls_of_more_groups > 0 {
-            let _ = writeln!(out, "{} calls are in more groups", report.calls_of_more_groups);
+            let more = counted(
+                report.calls_of_more_groups,
+                "call is in another group",
+                "calls are in further groups",
+            );
+            let _ = writeln!(out, "{more}");
         }
     }
     for pair in [
         [&report.first_turn, &report.later_turns],
         [&report.cold, &report.warm],
     ] {
-        if pair.iter().all(|group| group.envelope.is_some()) {
+        if pair.iter().all(|group| group.calls > 0) {
             groups(&pair.map(Clone::clone), &mut out);
         }
     }
@@ -46,7 +51,8 @@ pub(super) fn report(report: &Report, summary: &ReadSummary) -> String {
     out
 }
 
-fn heading(report: &Report, summary: &ReadSummary, out: &mut String) {
+fn heading(report: &Report, basis: &Basis, out: &mut String) {
+    let summary = &basis.read;
     let mut line = |text: String| {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{text}");
@@ -63,13 +69,23 @@ fn heading(report: &Report, summary: &ReadSummary, out: &mut String) {
         "{}{version}{window}",
         counted(report.calls, "call", "calls")
     ));
-    line(format!(
-        "from {} in {}; {}",
-        counted(summary.traces, "trace", "traces"),
-        counted(summary.files.len() as u64, "file", "files"),
-        report.left_out.told(),
-    ));
-    if report.without_envelope > 0 {
+    let source = match (&basis.history, basis.search) {
+        (Some(history), _) => history.text(),
+        (None, Some(search)) => format!(
+            "from {} of {} ({search})",
+            counted(summary.traces, "trace", "traces"),
+            summary.files.first().map_or("", |file| &file.name)
+        ),
+        (None, None) => format!(
+            "from {} in {}",
+            counted(summary.traces, "trace", "traces"),
+            counted(summary.files.len() as u64, "file", "files")
+        ),
+    };
+    line(format!("{source}; {}", report.left_out.told()));
+    if let Some((_, reason)) = report.unavailable.first() {
+        line(format!("transit and remainder are unavailable: {reason}"));
+    } else if report.without_envelope > 0 {
         line(format!(
             "{} without the client's half: transit and remainder are unavailable",
             counted(report.without_envelope, "call", "calls")
@@ -113,6 +129,15 @@ fn stages(report: &Report, out: &mut String) {
     if let Some(remainder) = &report.remainder {
         rows.push(row("remainder", remainder, None, report.remainder_share, None));
     }
+    let shown = |name: &str| name == "transit" || name == "terminal.transit" || name == "remainder";
+    for (name, _) in report.unavailable.iter().filter(|(name, _)| shown(name)) {
+        rows.push(Row {
+            cells: [*name, "", "unavailable", "", "", "", "", "", ""]
+                .map(str::to_owned)
+                .into(),
+            is_bad: false,
+        });
+    }
     out.push_str(&draw(&columns, &rows, Terminal::of_stdout()));
 }
 
@@ -147,12 +172,19 @@ fn groups(groups: &[Group], out: &mut String) {
     let rows: Vec<_> = groups
         .iter()
         .filter_map(|group| {
-            let envelope = group.envelope.as_ref()?;
-            let quantiles = envelope.quantiles;
+            // Without the client's half, the process stands for the call.
+            let of_process = || {
+                group
+                    .stages
+                    .iter()
+                    .find(|(name, _)| *name == "process")
+                    .map(|(_, figures)| figures)
+            };
+            let quantiles = group.envelope.as_ref().or_else(of_process)?.quantiles;
             Some(Row {
                 cells: vec![
                     printable(&group.name).into_owned(),
-                    envelope.count.to_string(),
+                    group.calls.to_string(),
                     time(quantiles.p50),
                     time(quantiles.p90),
                     time(quantiles.p99),
