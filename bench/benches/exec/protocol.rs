@@ -5,7 +5,7 @@ use std::fmt;
 /// What a worker measures, and the samples that it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Sequential executions: seconds of each.
+    /// Sequential executions with /dev/null as stdin: seconds of each.
     Sequential,
     /// Sequential executions with standard input as a pipe, closed at once: seconds of each.
     Piped,
@@ -15,9 +15,21 @@ pub(crate) enum Task {
     Remainder,
     /// Sequential executions: milliseconds from the exec-server's observation of each exit to the caller's receipt.
     Exit,
+    /// Sequential executions: the envelope of each over the wall clock around the caller's await.
+    Envelope,
+    /// Sequential executions of `sleep 0.01` with stdin as a pipe: seconds from the call of `Client::start` to the event
+    /// `Started` of each. The command is silent, so the exec-server holds `Started` back.
+    Started,
+    /// Round trips of a byte through one running `cat`: seconds of each.
+    Cat,
+    /// Sequential executions of `sleep 0.01` with /dev/null as stdin: seconds of each.
+    Sleep,
     /// No executions: close the session and export the queued spans.
     Finish,
 }
+
+/// The command that is silent for ten milliseconds.
+pub(crate) const SLEEP: [&str; 2] = ["/bin/sleep", "0.01"];
 
 /// A task, and its numbers of executions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +53,10 @@ impl Request {
             "in-flight" => Task::InFlight(number()?),
             "remainder" => Task::Remainder,
             "exit" => Task::Exit,
+            "envelope" => Task::Envelope,
+            "started" => Task::Started,
+            "cat" => Task::Cat,
+            "sleep" => Task::Sleep,
             "finish" => Task::Finish,
             _ => return None,
         };
@@ -76,6 +92,10 @@ impl fmt::Display for Request {
             Task::InFlight(width) => write!(f, "in-flight {warm_up} {executions} {width}"),
             Task::Remainder => write!(f, "remainder {warm_up} {executions}"),
             Task::Exit => write!(f, "exit {warm_up} {executions}"),
+            Task::Envelope => write!(f, "envelope {warm_up} {executions}"),
+            Task::Started => write!(f, "started {warm_up} {executions}"),
+            Task::Cat => write!(f, "cat {warm_up} {executions}"),
+            Task::Sleep => write!(f, "sleep {warm_up} {executions}"),
             Task::Finish => write!(f, "finish 0 0"),
         }
     }

@@ -11,7 +11,7 @@ use crate::protocol::Request;
 pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["floor", flavour] => floor::main(flavour),
+        ["floor", method, flavour] => floor::main(method, flavour),
         ["sink"] => worker::count_spans(),
         ["client", ticket, key] => client::main(ticket, key),
         _ => Err(format!("no such role: {arguments:?}").into()),

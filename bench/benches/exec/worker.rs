@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use baton_bench::floor::Flavour;
+use baton_bench::floor::{Flavour, StartMethod};
 use baton_support::process::{Stack, usage};
 
 use crate::Failure;
@@ -24,8 +24,8 @@ impl Worker {
     }
 
     /// Starts the floor.
-    pub(crate) fn floor(flavour: Flavour) -> Result<Self, Failure> {
-        Self::start(&["floor", flavour.name()], None)
+    pub(crate) fn floor(method: StartMethod, flavour: Flavour) -> Result<Self, Failure> {
+        Self::start(&["floor", method.name(), flavour.name()], None)
     }
 
     /// Sends a request and returns its samples.
@@ -54,9 +54,14 @@ pub(crate) struct Baton {
 
 impl Baton {
     /// Starts all three and connects the client. With a collector, every execution is recorded and exported to it.
-    /// Without a collector, nothing is recorded.
+    /// Without a collector, tracing is off as far as it can be: no exporter, and a sampler that samples nothing on both
+    /// sides. The exec-server still stamps its stages, for the records of `baton history`, as it always does.
     pub(crate) fn start(collector: Option<&str>) -> Result<Self, Failure> {
-        let stack = Stack::start(collector)?;
+        let stack = Stack::start_with(collector, |command, _| {
+            if collector.is_none() {
+                command.env("OTEL_TRACES_SAMPLER", "always_off");
+            }
+        })?;
         let (ticket, key) = (stack.ticket(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
         let client = Worker::start(&["client", ticket, key], collector)?;

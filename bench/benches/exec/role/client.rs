@@ -1,22 +1,24 @@
 //! A client of Baton as a worker: a program that uses the library on one thread, with one warm session.
 //!
-//! It records and exports if `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+//! It records and exports if `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Otherwise it samples nothing.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use baton_bench::floor::PROGRAM;
+use baton_bench::floor::{Cat, PROGRAM};
 use baton_core_client::{ChannelConfig, Client, Command, Event, ExitStatus, Seed};
 use baton_export::Exporter;
 use baton_support::load::{in_flight, sequential};
 use baton_trace::record::{CallRecord, Side, unix_now_ns};
 use baton_trace::recorder::Recorder;
 use baton_trace::report::Coverage;
+use baton_trace::sampler::Sampler;
+use bytes::Bytes;
 
 use super::answer;
 use crate::Failure;
-use crate::protocol::{Request, Task};
+use crate::protocol::{Request, SLEEP, Task};
 
 /// The time limit for exporting the last spans.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -28,7 +30,7 @@ pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
     let exporter = Exporter::from_env(Side::Client)?.map(Arc::new);
     let recorder = match &exporter {
         Some(exporter) => Recorder::to(exporter.clone()),
-        None => Recorder::off(),
+        None => Recorder::off().sampling(Sampler::named("always_off", None).ok_or("no such sampler")?),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,6 +91,30 @@ async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) 
             let took = sequential(executions, || exit_milliseconds(&client)).await?;
             Ok(took.into_iter().map(|(_, milliseconds)| milliseconds).collect())
         }
+        Task::Envelope => {
+            sequential(warm_up, || run_recorded(&client)).await?;
+            let took = sequential(executions, || run_recorded(&client)).await?;
+            Ok(took
+                .iter()
+                .map(|(took, record)| {
+                    let envelope = Coverage::of(record).envelope.duration_ns();
+                    envelope as f64 / took.as_nanos() as f64
+                })
+                .collect())
+        }
+        Task::Started => {
+            sequential(warm_up, || started(&client)).await?;
+            let took = sequential(executions, || started(&client)).await?;
+            Ok(took.into_iter().map(|(_, seconds)| seconds).collect())
+        }
+        Task::Cat => round_trips(&client, warm_up, executions).await,
+        Task::Sleep => {
+            let took = tokio::spawn(async move {
+                sequential(warm_up, || sleep(&client)).await?;
+                sequential(executions, || sleep(&client)).await
+            });
+            Ok(seconds(&took.await??))
+        }
         Task::Finish => {
             client.close().await;
             if let Some(exporter) = exporter {
@@ -113,6 +139,56 @@ fn check(status: ExitStatus) -> Result<(), Failure> {
 
 async fn run(client: &Client) -> Result<(), Failure> {
     check(client.run(command()).await?.status)
+}
+
+fn silent() -> Command {
+    Command::new(SLEEP[0]).args(&SLEEP[1..])
+}
+
+async fn sleep(client: &Client) -> Result<(), Failure> {
+    check(client.run(silent()).await?.status)
+}
+
+/// Seconds from the call of `Client::start` to the event `Started`.
+async fn started(client: &Client) -> Result<f64, Failure> {
+    let began = Instant::now();
+    // Its stdin stays open, as for a caller that waits for `Started` before it writes.
+    let (mut run, stdin) = client.start(silent()).await?;
+    let mut took = None;
+    while let Some(event) = run.next().await? {
+        match event {
+            Event::Started { .. } => took = Some(began.elapsed().as_secs_f64()),
+            Event::Exited { status, .. } => check(status)?,
+            _ => {}
+        }
+    }
+    drop(stdin);
+    Ok(took.ok_or("ended before it started")?)
+}
+
+/// Seconds of each round trip of a byte through one `cat`.
+async fn round_trips(client: &Client, warm_up: usize, counted: usize) -> Result<Vec<f64>, Failure> {
+    let (mut run, mut stdin) = client.start(Command::new(Cat::PROGRAM)).await?;
+    let mut took = Vec::new();
+    for _ in 0..warm_up + counted {
+        let began = Instant::now();
+        stdin.write(Bytes::from_static(b"x")).await?;
+        loop {
+            match run.next().await? {
+                Some(Event::Stdout(_)) => break,
+                Some(Event::Started { .. }) => {}
+                other => return Err(format!("instead of a byte came {other:?}").into()),
+            }
+        }
+        took.push(began.elapsed().as_secs_f64());
+    }
+    stdin.close().await?;
+    while let Some(event) = run.next().await? {
+        if let Event::Exited { status, .. } = event {
+            check(status)?;
+        }
+    }
+    Ok(took.split_off(warm_up))
 }
 
 async fn run_recorded(client: &Client) -> Result<CallRecord, Failure> {
