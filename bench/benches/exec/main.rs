@@ -33,7 +33,7 @@ fn measure(Options { shared }: &Options) -> Result<ExitCode, Failure> {
     let mut run = Run::begin("exec", shared, &plan);
     let bench = BenchContext::start(plan, run.seed())?;
     run.phases(&bench, &phase::ALL)?;
-    let exports = bench.finish()?;
+    let exports = bench.exports()?;
     exports.print();
     run.note("exports", exports.json(), !exports.are_complete());
     run.end()

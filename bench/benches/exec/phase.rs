@@ -3,27 +3,32 @@
 mod accounts;
 mod latency;
 mod memory;
+mod plateau;
+mod programs;
 mod throughput;
 mod tracing;
 
 use std::cell::Cell;
 
-use baton_bench::Phase;
-use baton_bench::stats::{Bootstrap, Rounds};
+use baton_bench::floor::{Flavour, StartMethod};
+use baton_bench::stats::{Bootstrap, Rounds, Statistic};
+use baton_bench::{Phase, in_sets, start_in_turns};
 
 use crate::Failure;
 use crate::exports::Exports;
-use crate::options::{self, Plan};
+use crate::options::{Plan, Visits};
 use crate::protocol::{Request, Task};
 use crate::worker::{Baton, Worker};
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<BenchContext>); 5] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 7] = [
     ("latency", latency::measure),
     ("throughput", throughput::measure),
+    ("programs", programs::measure),
     ("tracing", tracing::measure),
     ("accounts", accounts::measure),
     ("memory", memory::measure),
+    ("plateau", plateau::measure),
 ];
 
 /// The names of all phases.
@@ -39,10 +44,32 @@ pub(crate) struct BenchContext {
     sampled: Cell<usize>,
 }
 
-/// A worker, and the task of each visit to it.
-pub(crate) struct Participant<'a> {
-    pub(crate) worker: &'a Worker,
+/// A process of a set, by number, and the task of each visit to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Participant {
+    pub(crate) process: usize,
     pub(crate) task: Task,
+}
+
+/// The number of Baton's client among the processes of a [`BesideFloors`]; the floors follow.
+pub(crate) const CLIENT: usize = 0;
+
+/// A floor: how it starts commands, and its runtime.
+pub(crate) type FloorKind = (StartMethod, Flavour);
+
+/// A process set: Baton with every execution exported, and floors.
+pub(crate) struct BesideFloors {
+    baton: Baton,
+    floors: Vec<Worker>,
+}
+
+impl BesideFloors {
+    fn worker(&self, process: usize) -> &Worker {
+        match process.checked_sub(1) {
+            None => &self.baton.client,
+            Some(floor) => &self.floors[floor],
+        }
+    }
 }
 
 impl BenchContext {
@@ -67,8 +94,8 @@ impl BenchContext {
         baton.stop()
     }
 
-    /// Reads the counts of the sink.
-    pub(crate) fn finish(&self) -> Result<Exports, Failure> {
+    /// Reads the counts of the sink. Complete when every traced process set has stopped.
+    pub(crate) fn exports(&self) -> Result<Exports, Failure> {
         let received = self.sink.ask("counts")?;
         let &[batches, spans, client_spans, server_spans] = &received[..] else {
             return Err("the sink did not answer with four counts".into());
@@ -82,35 +109,83 @@ impl BenchContext {
         })
     }
 
-    /// Runs the warm-up executions of each participant.
-    pub(crate) fn warm_up(&self, participants: &[Participant<'_>]) -> Result<(), Failure> {
-        participants.iter().try_for_each(|participant| {
-            participant
-                .worker
-                .ask(Request {
-                    task: participant.task,
-                    warm_up: self.plan.warm_up,
-                    executions: 1,
-                })
-                .map(drop)
-        })
+    /// Starts Baton and these floors anew for each process set, and visits the participants in rounds. Returns the
+    /// samples of each participant by set.
+    pub(crate) fn beside_floors(
+        &self,
+        floors: &[FloorKind],
+        participants: &[Participant],
+        plan: Visits,
+    ) -> Result<Vec<Rounds>, Failure> {
+        let start = |set: usize| {
+            let mut baton = None;
+            // Baton takes its turn in the order of starting.
+            let workers = start_in_turns(set, 1 + floors.len(), |process| match process.checked_sub(1) {
+                None => {
+                    baton = Some(self.traced()?);
+                    Ok(None)
+                }
+                Some(floor) => {
+                    let (method, flavour) = floors[floor];
+                    Worker::floor(method, flavour).map(Some)
+                }
+            })?;
+            let processes = BesideFloors {
+                baton: baton.ok_or("no process set of Baton")?,
+                floors: workers.into_iter().flatten().collect(),
+            };
+            for participant in participants {
+                self.warm_up(processes.worker(participant.process), participant.task)?;
+            }
+            Ok(processes)
+        };
+        in_sets(
+            plan.sets,
+            participants.len(),
+            start,
+            |processes, visited| {
+                let Participant { process, task } = participants[visited];
+                visit(processes.worker(process), task, plan)
+            },
+            |processes| self.stop_traced(processes.baton),
+        )
+    }
+
+    /// Runs the uncounted executions of a new process.
+    pub(crate) fn warm_up(&self, worker: &Worker, task: Task) -> Result<(), Failure> {
+        let request = Request {
+            task,
+            warm_up: match task {
+                // Each takes ten milliseconds.
+                Task::Sleep | Task::Started => 2,
+                _ => self.plan.warm_up,
+            },
+            executions: 1,
+        };
+        worker.ask(request).map(drop)
+    }
+
+    /// The better of participants by a statistic of seconds: the index of the least.
+    pub(crate) fn best(&self, of: &[&Rounds], statistic: Statistic) -> usize {
+        let value = |index: usize| {
+            let value = self.bootstrap.value(of[index], statistic).value;
+            // A rate is better the higher it is.
+            if statistic == Statistic::Rate {
+                -value
+            } else {
+                value
+            }
+        };
+        let best = (0..of.len()).min_by(|a, b| value(*a).total_cmp(&value(*b)));
+        best.unwrap_or_default()
     }
 }
 
-/// Visits the participants in rounds and returns the samples of each. `after_round` runs before the first round and
-/// after each round; its argument is the number of completed rounds.
-pub(crate) fn interleave(
-    participants: &[Participant<'_>],
-    plan: options::Rounds,
-    after_round: impl FnMut(usize) -> Result<(), Failure>,
-) -> Result<Vec<Rounds>, Failure> {
-    let visit = |visited: usize| {
-        let Participant { worker, task } = participants[visited];
-        worker.ask(Request {
-            task,
-            warm_up: plan.warm_up,
-            executions: plan.executions,
-        })
-    };
-    baton_bench::interleave(participants.len(), plan.rounds, visit, after_round)
+/// One visit of a worker.
+pub(crate) fn visit(worker: &Worker, task: Task, plan: Visits) -> Result<Vec<f64>, Failure> {
+    worker.ask(Request {
+        task,
+        warm_up: plan.warm_up,
+        executions: plan.executions,
+    })
 }

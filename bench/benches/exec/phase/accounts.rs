@@ -1,64 +1,69 @@
-//! The remainder of an execution's envelope, and the latency of its exit event.
+//! The spans of an execution: how much of the envelope they explain, how much of the caller's time the envelope covers,
+//! and the latency of the exit event.
 
-use baton_bench::stats::{Rounds, Statistic};
+use baton_bench::stats::{Bar, Estimate, Rounds, Statistic};
 use baton_bench::{Row, Unit};
 
-use super::{BenchContext, Participant, interleave};
+use super::{BenchContext, CLIENT, Participant};
 use crate::Failure;
 use crate::bars;
 use crate::protocol::Task;
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let baton = bench.traced()?;
-    let participants = [Task::Remainder, Task::Exit].map(|task| Participant {
-        worker: &baton.client,
+    let before = bench.exports()?;
+    let participants = [Task::Remainder, Task::Envelope, Task::Exit].map(|task| Participant {
+        process: CLIENT,
         task,
     });
-    bench.warm_up(&participants)?;
-    let measured = interleave(&participants, bench.plan.accounts, |_| Ok(()))?;
-    let [remainder, exit] = &measured[..] else {
-        return Err("not two participants".into());
+    let measured = bench.beside_floors(&[], &participants, bench.plan.accounts)?;
+    // Every process set has stopped, so its spans have arrived.
+    let after = bench.exports()?;
+    let [remainder, envelope, exit] = &measured[..] else {
+        return Err("not three participants".into());
     };
-    let row = |id, what: &str, unit, rounds: &Rounds, statistic, bar| {
+    let row = |id, what: &str, unit, rounds: &Rounds, (percentile, statistic), bar: Bar| {
         let estimate = bench.bootstrap.value(rounds, statistic);
+        let (id, what) = (format!("{id}_{percentile}"), format!("{what}, {percentile}"));
         Row::new(id, what, unit, estimate, rounds).bar(Some(bar))
     };
-    let (percent, milliseconds) = (Unit::Percent, Unit::Milliseconds);
-    let (p50, p90, p99) = (Statistic::P50, Statistic::P90, Statistic::P99);
-    let rows = vec![
+    let p50 = ("p50", Statistic::P50);
+    let p90 = ("p90", Statistic::P90);
+    let p99 = ("p99", Statistic::P99);
+    let what = "remainder of the envelope";
+    let exited = "exit observed → in the caller's hands";
+    let spans = (after.spans - before.spans) / (after.executions - before.executions);
+    Ok(vec![
         row(
-            "remainder_p50",
-            "remainder of the envelope, p50",
-            percent,
+            "remainder",
+            what,
+            Unit::Percent,
             remainder,
             p50,
             bars::REMAINDER_P50,
         ),
         row(
-            "remainder_p90",
-            "remainder of the envelope, p90",
-            percent,
+            "remainder",
+            what,
+            Unit::Percent,
             remainder,
             p90,
             bars::REMAINDER_P90,
         ),
         row(
-            "exit_p50",
-            "exit observed → in the caller's hands, p50",
-            milliseconds,
-            exit,
+            "envelope_over_wall",
+            "envelope over the wall clock around the await",
+            Unit::Times,
+            envelope,
             p50,
-            bars::EXIT_P50,
+            bars::ENVELOPE,
         ),
-        row(
-            "exit_p99",
-            "exit observed → in the caller's hands, p99",
-            milliseconds,
-            exit,
-            p99,
-            bars::EXIT_P99,
+        row("exit", exited, Unit::Milliseconds, exit, p50, bars::EXIT_P50),
+        row("exit", exited, Unit::Milliseconds, exit, p99, bars::EXIT_P99),
+        Row::once(
+            "spans",
+            "spans per execution, those of sessions included",
+            Unit::Count,
+            Estimate::exact(spans),
         ),
-    ];
-    bench.stop_traced(baton)?;
-    Ok(rows)
+    ])
 }

@@ -1,74 +1,84 @@
-//! Sequential executions of `/bin/true`: a warm `Run` beside a local spawn.
+//! Sequential executions of `/bin/true`: a warm `Run` and a warm `Start` beside a local program with the same stdin.
 
-use baton_bench::floor::Flavour;
-use baton_bench::stats::{Bar, Rounds, Statistic};
+use baton_bench::floor::{Flavour, StartMethod};
+use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Row, Unit};
 
-use super::{BenchContext, Participant, interleave};
+use super::{BenchContext, CLIENT, FloorKind, Participant};
 use crate::Failure;
 use crate::bars;
 use crate::protocol::Task;
-use crate::worker::Worker;
+
+/// The floors. The first two are judged, the next two are for A against A; the others have no bar.
+pub(super) const FLOORS: [FloorKind; 6] = [
+    (StartMethod::Std, Flavour::ALL[0]),
+    (StartMethod::Std, Flavour::ALL[1]),
+    (StartMethod::Std, Flavour::ALL[0]),
+    (StartMethod::Std, Flavour::ALL[1]),
+    (StartMethod::Clone, Flavour::ALL[0]),
+    (StartMethod::Clone, Flavour::ALL[1]),
+];
+
+/// What Baton does, its floor's task, and the names.
+const TASKS: [(Task, &str, &str); 2] = [
+    (Task::Sequential, "run", "warm `Run`"),
+    (Task::Piped, "run_piped", "warm `Start`, three pipes"),
+];
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let baton = bench.traced()?;
-    // Each flavour of the floor twice: the second is for A against A.
-    let floors = [Flavour::ALL, Flavour::ALL].concat();
-    let floors: Vec<Worker> = floors.into_iter().map(Worker::floor).collect::<Result<_, _>>()?;
-    let client = &baton.client;
-    let own = [Task::Sequential, Task::Piped].map(|task| (client, task));
-    let floor = floors.iter().map(|floor| (floor, Task::Sequential));
-    let participants: Vec<_> = own
-        .into_iter()
-        .chain(floor)
-        .map(|(worker, task)| Participant { worker, task })
-        .collect();
-    bench.warm_up(&participants)?;
-    let measured = interleave(&participants, bench.plan.latency, |_| Ok(()))?;
-    let [run, piped, floors @ ..] = &measured[..] else {
-        return Err("no participants".into());
-    };
-    let (first, second) = floors.split_at(Flavour::ALL.len());
+    let tasks = TASKS.map(|(task, ..)| task);
+    let of_process = |process| tasks.map(|task| Participant { process, task });
+    let participants: Vec<_> = (CLIENT..=FLOORS.len()).flat_map(of_process).collect();
+    let measured = bench.beside_floors(&FLOORS, &participants, bench.plan.latency)?;
 
     let mut rows = Vec::new();
-    for (percentile, statistic, bar) in [
-        ("p50", Statistic::P50, bars::RUN_P50),
-        ("p99", Statistic::P99, bars::RUN_P99),
-    ] {
-        let of = |rounds: &Rounds| bench.bootstrap.value(rounds, statistic);
-        let best = better(&first.iter().map(of).map(|value| value.value).collect::<Vec<_>>());
-        let name = Flavour::ALL[best].name();
-        let noise = bench.bootstrap.ratio(&second[best], &first[best], statistic);
-        let ratio = |over, bar: Option<Bar>, id, what: String| {
-            let id = format!("{id}_{percentile}");
-            let estimate = bench.bootstrap.ratio(over, &first[best], statistic);
-            Row::new(id, what, Unit::Times, estimate, over)
-                .noise(noise)
-                .bar(bar)
-        };
-        rows.push(ratio(
-            run,
-            Some(bar),
-            "run_over_floor",
-            format!("warm `Run` over the floor ({name}), {percentile}"),
-        ));
-        let what = format!("the same with stdin as a pipe, {percentile}");
-        rows.push(ratio(piped, None, "run_piped_over_floor", what));
-        for (id, what, rounds) in [
-            ("run", "warm `Run`".to_owned(), run),
-            ("floor", format!("floor ({name})"), &first[best]),
+    for (task, (_, id, what)) in TASKS.into_iter().enumerate() {
+        let of = |process: usize| &measured[process * TASKS.len() + task];
+        let own = of(CLIENT);
+        let floors: Vec<_> = (1..=FLOORS.len()).map(of).collect();
+        let (judged, floors) = floors.split_at(Flavour::ALL.len());
+        let (again, clones) = floors.split_at(Flavour::ALL.len());
+        for (percentile, statistic, bar) in [
+            ("p50", Statistic::P50, bars::RUN_P50),
+            ("p99", Statistic::P99, bars::RUN_P99),
         ] {
-            let milliseconds = of(rounds).times(1e3);
-            let (id, what) = (format!("{id}_{percentile}"), format!("{what}, {percentile}"));
-            rows.push(Row::new(id, what, Unit::Milliseconds, milliseconds, rounds));
+            let ratio = |over: &Rounds, under: &Rounds| bench.bootstrap.ratio(over, under, statistic);
+            let best = bench.best(judged, statistic);
+            let (floor, name) = (judged[best], Flavour::ALL[best].name());
+            rows.push(
+                Row::new(
+                    format!("{id}_over_floor_{percentile}"),
+                    format!("{what} over the floor ({name}), {percentile}"),
+                    Unit::Times,
+                    ratio(own, floor),
+                    own,
+                )
+                .noise(ratio(again[best], floor))
+                .bar(Some(bar)),
+            );
+            let best = bench.best(clones, statistic);
+            let (clone, clone_name) = (clones[best], Flavour::ALL[best].name());
+            rows.push(Row::new(
+                format!("{id}_over_clone_{percentile}"),
+                format!("{what} over a floor that clones as Baton does ({clone_name}), {percentile}"),
+                Unit::Times,
+                ratio(own, clone),
+                own,
+            ));
+            for (id, what, of) in [
+                (id.to_owned(), what.to_owned(), own),
+                (format!("{id}_floor"), format!("its floor ({name})"), floor),
+                (
+                    format!("{id}_clone"),
+                    format!("its floor that clones ({clone_name})"),
+                    clone,
+                ),
+            ] {
+                let milliseconds = bench.bootstrap.value(of, statistic).times(1e3);
+                let (id, what) = (format!("{id}_{percentile}"), format!("{what}, {percentile}"));
+                rows.push(Row::new(id, what, Unit::Milliseconds, milliseconds, of));
+            }
         }
     }
-    bench.stop_traced(baton)?;
     Ok(rows)
-}
-
-/// The index of the smallest value.
-fn better(values: &[f64]) -> usize {
-    let smallest = (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b]));
-    smallest.unwrap_or_default()
 }

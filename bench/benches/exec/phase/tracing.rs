@@ -1,31 +1,30 @@
-//! The cost of tracing: three process sets at once. One records and exports every execution, two record nothing.
+//! The cost of tracing: three process sets at once, which are started anew many times. One records and exports every
+//! execution; in two tracing is off. The noise is the ratio of those two.
 //!
-//! The CPU time of a set is read between rounds. It therefore includes the exporter's thread, which works at its own
-//! schedule, and the idle work while other sets are visited. The noise is the ratio of the two sets without tracing,
-//! which includes differences between processes.
+//! The CPU time of a process set is read before its first round and after its last. It therefore includes the
+//! exporter's thread, which works at its own schedule, and the idle work while other sets are visited.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use baton_bench::stats::{Rounds, Statistic};
-use baton_bench::{Row, Unit};
+use baton_bench::{Row, Unit, in_sets, start_in_turns};
 
-use super::{BenchContext, Participant, interleave};
+use super::{BenchContext, visit};
 use crate::Failure;
 use crate::bars;
-use crate::options;
+use crate::options::Visits;
 use crate::protocol::Task;
 use crate::worker::Baton;
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let sets = [bench.traced()?, Baton::start(None)?, Baton::start(None)?];
     let width = bench.plan.width;
     let mut rows = Vec::new();
 
     let Measured {
         cpu: [on, off, noise],
         wall,
-    } = compare(bench, &sets, Task::Sequential, bench.plan.tracing)?;
+    } = compare(bench, Task::Sequential, bench.plan.tracing)?;
     let cost = Cost {
         bench,
         off: &off,
@@ -52,7 +51,7 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let Measured {
         cpu: [on, off, noise],
         wall,
-    } = compare(bench, &sets, Task::InFlight(width), bench.plan.tracing_in_flight)?;
+    } = compare(bench, Task::InFlight(width), bench.plan.tracing_in_flight)?;
     let cost = Cost {
         bench,
         off: &off,
@@ -67,47 +66,59 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         Row::new("tracing_rate_in_flight", what, Unit::Times, ratio(on, off), on).noise(ratio(noise, off)),
     );
 
-    let [on, ..] = sets;
-    bench.stop_traced(on)?;
     Ok(rows)
 }
 
-/// Samples of the set with tracing, the set without, and the second set without.
+/// Samples of the sides: with tracing, without, and the second without.
 struct Measured {
-    /// CPU seconds per execution, one sample per round.
-    cpu: [Rounds; 3],
+    /// CPU seconds per execution, one sample per process set.
+    cpu: [Rounds; SIDES],
     /// The samples of the task.
-    wall: [Rounds; 3],
+    wall: [Rounds; SIDES],
 }
 
-fn compare(
-    bench: &BenchContext,
-    sets: &[Baton; 3],
-    task: Task,
-    plan: options::Rounds,
-) -> Result<Measured, Failure> {
-    let participants = sets.each_ref().map(|set| Participant {
-        worker: &set.client,
-        task,
-    });
-    bench.warm_up(&participants)?;
-    let cpu = RefCell::new([const { Rounds::new() }; 3]);
-    let mut before = [Duration::ZERO; 3];
-    let executions = 2 * (plan.warm_up + plan.executions);
-    let wall = interleave(&participants, plan, |done| {
-        for ((set, before), cpu) in sets.iter().zip(&mut before).zip(cpu.borrow_mut().iter_mut()) {
-            let now = set.cpu_time()?;
-            let used = now.saturating_sub(std::mem::replace(before, now));
-            if let Some(round) = done.checked_sub(1) {
-                cpu.add(round, [used.as_secs_f64() / executions as f64]);
+const SIDES: usize = 3;
+
+/// The process sets of all sides, and their CPU time before the first visit.
+struct Sides {
+    number: usize,
+    sides: Vec<(Baton, Duration)>,
+}
+
+fn compare(bench: &BenchContext, task: Task, plan: Visits) -> Result<Measured, Failure> {
+    let cpu = RefCell::new([const { Rounds::new() }; SIDES]);
+    let executions = 2 * plan.sets.rounds * (plan.warm_up + plan.executions);
+    let start = |number| {
+        let sides = start_in_turns(number, SIDES, |side| match side {
+            0 => bench.traced(),
+            _ => Baton::start(None),
+        })?;
+        for side in &sides {
+            bench.warm_up(&side.client, task)?;
+        }
+        let with_cpu = |side: Baton| Ok((side.cpu_time()?, side)).map(|(cpu, side)| (side, cpu));
+        let sides = sides.into_iter().map(with_cpu);
+        Ok(Sides {
+            number,
+            sides: sides.collect::<std::io::Result<_>>()?,
+        })
+    };
+    let stop = |Sides { number, sides }| {
+        for (side, (baton, before)) in sides.into_iter().enumerate() {
+            let used = baton.cpu_time()?.saturating_sub(before).as_secs_f64();
+            cpu.borrow_mut()[side].add(number, [used / executions as f64]);
+            match side {
+                0 => bench.stop_traced(baton)?,
+                _ => baton.stop()?,
             }
         }
         Ok(())
-    })?;
-    let wall = wall.try_into().map_err(|_| "not three participants")?;
+    };
+    let ask = |sides: &Sides, side: usize| visit(&sides.sides[side].0.client, task, plan);
+    let wall = in_sets(plan.sets, SIDES, start, ask, stop)?;
     Ok(Measured {
         cpu: cpu.into_inner(),
-        wall,
+        wall: wall.try_into().map_err(|_| "not three sides")?,
     })
 }
 
