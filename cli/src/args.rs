@@ -9,6 +9,7 @@ mod gate;
 mod health;
 mod history;
 mod history_input;
+mod host;
 mod keygen;
 mod list;
 mod plain_exec;
@@ -40,6 +41,7 @@ pub(crate) use self::gate::GateArgs;
 pub(crate) use self::health::HealthArgs;
 pub(crate) use self::history::HistoryArgs;
 pub(crate) use self::history_input::HistoryInputArgs;
+pub(crate) use self::host::{HostAddArgs, HostCommand, HostListArgs, HostRemoveArgs};
 pub(crate) use self::keygen::KeygenArgs;
 pub(crate) use self::list::ListArgs;
 pub(crate) use self::relay::RelayArgs;
@@ -128,6 +130,9 @@ pub(crate) enum Command {
     Relay(RelayArgs),
     /// Run commands for clients; dials the relay and opens no port
     ExecServer(ExecServerArgs),
+    /// Name exec-servers, so that `--host NAME` selects one
+    #[command(subcommand, after_help = "Example:\n  baton host add worker - <ticket")]
+    Host(HostCommand),
     /// List the commands that have run, newest first, with outcome and time
     History(HistoryArgs),
     /// Show one command of the history, and where its time went

@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod health;
 pub(crate) mod history;
 mod history_input;
+pub(crate) mod host;
 pub(crate) mod keygen;
 pub(crate) mod progress;
 pub(crate) mod relay;
@@ -44,6 +45,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Relay(args) => relay::main(args),
         Command::ExecServer(args) => exec_server::main(args),
         Command::History(args) => history::main(args),
+        Command::Host(command) => host::main(command),
         Command::Show(args) => show::main(args),
         Command::Threads(args) => threads::main(args),
         Command::Thread(command) => thread::main(command),

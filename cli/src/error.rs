@@ -20,6 +20,8 @@ use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
 
+use crate::hosts::HostsError;
+
 /// The exit code of Baton's own failures.
 const FAILED: i32 = 255;
 
@@ -36,7 +38,7 @@ const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
 pub(crate) enum CliError {
     #[error(
         "no ticket: pass the file that `baton exec-server --ticket-file FILE` wrote with --ticket-file or \
-         BATON_TICKET_FILE, or set BATON_TICKET to the `ticket:` line"
+         BATON_TICKET_FILE, a name of `baton host list` with --host, or set BATON_TICKET to the `ticket:` line"
     )]
     NoTicket,
     #[error(
@@ -56,6 +58,8 @@ pub(crate) enum CliError {
     TicketExposed { path: PathBuf, exposure: Exposure },
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]

@@ -40,6 +40,12 @@ pub(crate) const CI_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read of a ticket file, which has one line of about 300 bytes. Protects memory from a wrong path.
 pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 
+/// Bytes of a host's name: those of a label of the DNS, which many names are.
+pub(crate) const HOST_NAME_MAX: usize = 64;
+
+/// Bytes of the file of hosts: some three thousand. Protects memory.
+pub(crate) const HOSTS_FILE_MAX: u64 = 1024 * 1024;
+
 /// Bytes of a trace file before it is renamed to `FILE.1`: at least a thousand commands. Both files together take twice
 /// this on disk.
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;

@@ -15,6 +15,7 @@ mod command;
 mod descriptor_limit;
 mod error;
 mod exporters;
+mod hosts;
 mod identity;
 mod jaeger;
 mod limits;

@@ -14,6 +14,7 @@ use baton_trace::recorder::Recorder;
 
 use crate::args::RemoteArgs;
 use crate::error::CliError;
+use crate::hosts::Hosts;
 use crate::runtime::runtime;
 use crate::{identity, relay_connection, signals, ticket_file};
 
@@ -38,7 +39,9 @@ impl RemoteClient {
         recorder: Recorder,
         on_waiting: OnWaiting,
     ) -> Result<Self, CliError> {
-        let ticket = ticket(args.ticket, args.ticket_file, |name| std::env::var_os(name))?;
+        let ticket = ticket(args.ticket, args.ticket_file, args.host, |name| {
+            std::env::var_os(name)
+        })?;
         let roots = relay_connection::roots(args.relay_ca.as_deref())?;
         let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
         let public = *key.public();
@@ -79,6 +82,7 @@ impl RemoteClient {
 pub(crate) fn ticket(
     given: Option<String>,
     file: Option<PathBuf>,
+    host: Option<String>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Ticket, CliError> {
     let variable = |name| variable(name).filter(|value| !value.is_empty());
@@ -87,6 +91,9 @@ pub(crate) fn ticket(
     }
     if let Some(file) = file {
         return ticket_file::read(&file);
+    }
+    if let Some(host) = host {
+        return Ok(Hosts::of_user()?.ticket(&host)?);
     }
     if let Some(ticket) = variable("BATON_TICKET") {
         return Ok(ticket_file::without_label(&ticket.to_string_lossy()).parse()?);
@@ -154,11 +161,17 @@ mod tests {
             );
         };
         let both = set("x", nowhere.clone());
-        is(ticket(Some("baton1:x".into()), None, &both), TicketError::Damaged);
-        is(ticket(None, Some(path.clone()), &both), TicketError::Damaged);
-        is(ticket(None, None, &both), TicketError::Prefix);
-        is(ticket(None, None, set("", path)), TicketError::Damaged);
-        let none = ticket(None, None, set("", PathBuf::new()));
+        is(
+            ticket(Some("baton1:x".into()), None, None, &both),
+            TicketError::Damaged,
+        );
+        is(
+            ticket(None, Some(path.clone()), None, &both),
+            TicketError::Damaged,
+        );
+        is(ticket(None, None, None, &both), TicketError::Prefix);
+        is(ticket(None, None, None, set("", path)), TicketError::Damaged);
+        let none = ticket(None, None, None, set("", PathBuf::new()));
         assert!(matches!(none, Err(CliError::NoTicket)));
     }
 }

@@ -15,7 +15,7 @@ use crate::error::CliError;
 use crate::limits::TICKET_FILE_MAX;
 
 /// The file name that selects standard input.
-const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 /// The ticket of a line, without its `ticket:` label if it has one.
 pub(crate) fn without_label(line: &str) -> &str {

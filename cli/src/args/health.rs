@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::values::{host, utf8};
+
 #[derive(clap::Args)]
 #[command(after_help = "\
 With --relay, checks that the relay at this URL answers; otherwise, that the exec-server of the ticket is registered
@@ -24,6 +26,9 @@ pub(crate) struct HealthArgs {
     /// BATON_TICKET or BATON_TICKET_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) ticket_file: Option<PathBuf>,
+    /// Check the exec-server that `baton host add` gave this name
+    #[arg(long, value_name = "NAME", value_parser = utf8(host), conflicts_with_all = ["relay", "ticket_file"])]
+    pub(crate) host: Option<String>,
     /// Verify a relay dialled by https with the certificates of this PEM file only [env: BATON_RELAY_CA] [default: the
     /// system's certificates]
     #[arg(long, value_name = "FILE")]

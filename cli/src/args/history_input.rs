@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::RemoteArgs;
-use super::values::{connect_timeout, utf8};
+use super::values::{connect_timeout, host, utf8};
 
 /// The exec-server whose history is read.
 #[derive(clap::Args, Default)]
@@ -16,6 +16,9 @@ pub(crate) struct HistoryInputArgs {
     /// Read the ticket of --history from this file [env: BATON_TICKET_FILE, BATON_TICKET]
     #[arg(long, value_name = "FILE", requires = "history")]
     ticket_file: Option<PathBuf>,
+    /// The exec-server of --history, by the name that `baton host add` gave it
+    #[arg(long, value_name = "NAME", value_parser = utf8(host), requires = "history", conflicts_with = "ticket_file")]
+    host: Option<String>,
     /// The client key of --history [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE", requires = "history")]
     key: Option<PathBuf>,
@@ -38,6 +41,7 @@ impl HistoryInputArgs {
         RemoteArgs {
             ticket: None,
             ticket_file: self.ticket_file,
+            host: self.host,
             key: self.key,
             relay_ca: self.relay_ca,
             connect_timeout: self.connect_timeout,

@@ -20,6 +20,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
     let mut remote = RemoteArgs {
         ticket: None,
         ticket_file: None,
+        host: None,
         key: None,
         relay_ca: None,
         connect_timeout: None,
@@ -40,6 +41,10 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
             }
             "-q" | "--quiet" if !remote.quiet => {
                 remote.quiet = true;
+                continue;
+            }
+            "--host" if remote.host.is_none() => {
+                remote.host = Some(text(&mut words, values::host)?);
                 continue;
             }
             "--thread" if thread.is_none() => {
@@ -71,8 +76,13 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         }
         *path = Some(PathBuf::from(value));
     }
-    // clap reports the conflict of the two.
-    if remote.ticket.is_some() && remote.ticket_file.is_some() {
+    // clap reports their conflicts.
+    let selected = [
+        remote.ticket.is_some(),
+        remote.ticket_file.is_some(),
+        remote.host.is_some(),
+    ];
+    if selected.into_iter().filter(|is_given| *is_given).count() > 1 {
         return None;
     }
     let command: Vec<_> = words.collect();
@@ -134,6 +144,7 @@ mod tests {
             "exec -q baton1:x --trace=brief -- ls",
             "exec --trace=full --quiet -- ls -t",
             "exec baton1:x --thread t --turn 3 --step s -- ls",
+            "exec --host worker-1 --trace -- ls --host x",
             "exec --step plan --turn 9223372036854775807 baton1:x -- ls --turn 0",
         ] {
             let Ok(Args {
@@ -159,6 +170,10 @@ mod tests {
             "exec baton1:x ls",
             "exec baton1:x --",
             "exec baton1:x y -- ls",
+            "exec baton1:x --host h -- ls",
+            "exec --host h --ticket-file f -- ls",
+            "exec --host h --host i -- ls",
+            "exec --host a/b -- ls",
             "exec baton1:x --ticket-file f -- ls",
             "exec baton1:x --nothing -- ls",
             "exec baton1:x --env A=1 -- ls",

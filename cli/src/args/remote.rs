@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{connect_timeout, ticket, utf8};
+use super::values::{connect_timeout, host, ticket, utf8};
 
 /// The exec-server, and this client's key.
 #[derive(clap::Args)]
@@ -18,6 +18,9 @@ pub(crate) struct RemoteArgs {
     /// of standard input [env: BATON_TICKET_FILE]
     #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
     pub(crate) ticket_file: Option<PathBuf>,
+    /// The exec-server that `baton host add` gave this name
+    #[arg(long, value_name = "NAME", value_parser = utf8(host), conflicts_with_all = ["ticket", "ticket_file"])]
+    pub(crate) host: Option<String>,
     /// This client's key file; created at first use [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,

@@ -20,6 +20,7 @@ use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::analyze::Moment;
+use crate::hosts::{NAME_RULE, is_name};
 use crate::{record, ticket_file};
 
 /// A value that must be UTF-8. clap's own error does not name the argument.
@@ -127,6 +128,14 @@ fn caller_id(id: &str, of: &str, max: usize) -> Result<String, String> {
         return Err(format!("expected a {of}'s name, not only blanks"));
     }
     Ok(id.into())
+}
+
+/// The name of an exec-server.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.into()),
+        false => Err(NAME_RULE.into()),
+    }
 }
 
 /// The number of a turn, as it is shown: digits without a sign and without leading zeros. So a turn has one spelling, in

@@ -26,7 +26,7 @@ fn check(args: HealthArgs) -> Result<(), CliError> {
     if let Some(url) = args.relay {
         return Ok(runtime.block_on(check_relay(&url, roots))?);
     }
-    let ticket = remote::ticket(None, args.ticket_file, |name| std::env::var_os(name));
+    let ticket = remote::ticket(None, args.ticket_file, args.host, |name| std::env::var_os(name));
     let ticket = match ticket {
         Err(CliError::NoTicket) => return Err(CliError::NothingToCheck),
         ticket => ticket?,

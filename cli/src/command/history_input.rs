@@ -81,7 +81,9 @@ pub(crate) fn read(
 ) -> Result<HistorySummary, CliError> {
     logging::errors_only();
     let mut remote = args.remote();
-    let ticket = ticket(None, remote.ticket_file.take(), |name| std::env::var_os(name))?;
+    let ticket = ticket(None, remote.ticket_file.take(), remote.host.take(), |name| {
+        std::env::var_os(name)
+    })?;
     let mut summary = HistorySummary {
         exec_server: ticket.exec_server.to_string(),
         ..HistorySummary::default()

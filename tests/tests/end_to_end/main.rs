@@ -34,6 +34,7 @@ mod ends;
 mod files;
 mod health;
 mod hostile;
+mod hosts;
 mod inherited;
 mod records;
 mod refused;
