@@ -155,13 +155,14 @@ fn method<'a>(trace: &'a Trace, span: &Span) -> &'a str {
 }
 
 /// The attributes of a command without those that the exporter added.
-const OF_COMMAND: [&str; 7] = [
+const OF_COMMAND: [&str; 8] = [
     PROCESS_EXECUTABLE_NAME,
     PROCESS_PID,
     attribute::PROCESS_ID,
     attribute::THREAD,
     attribute::TURN,
     attribute::STEP,
+    attribute::ARGUMENTS_FINGERPRINT,
     attribute::CLIENT,
 ];
 

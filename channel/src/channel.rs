@@ -10,7 +10,7 @@ use std::time::Duration;
 use baton_export::clock;
 use baton_mux::{StreamError, code};
 use baton_noise::RekeyPolicy;
-use baton_noise::key::StaticKey;
+use baton_noise::key::{Fingerprint, FingerprintKey, StaticKey};
 use baton_proto::{Epoch, Features};
 use baton_trace::recorder::Recorder;
 use futures_util::FutureExt;
@@ -90,6 +90,8 @@ struct Inner {
     attempts: AtomicU64,
     /// The relay's address as span attributes.
     relay: OnceLock<Vec<KeyValue>>,
+    /// Derived at the first use.
+    fingerprints: OnceLock<FingerprintKey>,
 }
 
 /// The state of the channel's session.
@@ -121,8 +123,18 @@ impl Channel {
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
                 relay: OnceLock::new(),
+                fingerprints: OnceLock::new(),
             }),
         }
+    }
+
+    /// The keyed hash of a call's parts under this client's key, for its spans.
+    pub fn fingerprint<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
+        let key = self
+            .inner
+            .fingerprints
+            .get_or_init(|| self.inner.key.fingerprint_key());
+        key.fingerprint(parts)
     }
 
     /// Whether calls are recorded.
@@ -165,6 +177,7 @@ impl Channel {
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
                 relay: OnceLock::new(),
+                fingerprints: OnceLock::new(),
             }),
         }
     }

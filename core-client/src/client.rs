@@ -205,6 +205,18 @@ impl Client {
         Ok((run.with_markers(markers), Stdin::new(requests, markers)))
     }
 
+    /// The fingerprint of a command's method, arguments and directory. Only calls of a turn have one, because only
+    /// they can repeat each other.
+    fn fingerprint(&self, start: &Start) -> Option<String> {
+        if start.turn == 0 {
+            return None;
+        }
+        let before = [METHOD.as_bytes(), &start.cwd];
+        let arguments = start.argv.iter().map(|argument| &argument[..]);
+        let fingerprint = self.channel.fingerprint(before.into_iter().chain(arguments));
+        Some(fingerprint.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Makes the call. Without `requests` the request stream ends after the start.
     async fn call(&self, mut command: Command, requests: Option<RequestQueue>) -> Result<Run, RunError> {
         let (requests, queued) = requests.unzip();
@@ -214,7 +226,10 @@ impl Client {
         let label = command.label.take();
         let mut start = command.into_start(requests.is_some());
         let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
-        let traced_command = is_recorded.then(|| traced_command(label, &start)).flatten();
+        let fingerprint = |start: &Start| self.fingerprint(start);
+        let traced_command = is_recorded
+            .then(|| traced_command(label, &start, fingerprint))
+            .flatten();
         let channel = self.channel.clone();
         // Built when the call is sent, because the epoch of the exec-server is known only then.
         let first = stream::once(async move {
@@ -257,9 +272,16 @@ impl Client {
     }
 }
 
-/// The description of a command in spans, without arguments, directory and variables. `None` for a start that the
-/// exec-server will refuse.
-fn traced_command(label: Option<String>, start: &Start) -> Option<TracedCommand> {
+/// The method that a fingerprint covers.
+const METHOD: &str = "baton.exec.v1.Exec/Run";
+
+/// The description of a command in spans, without arguments, directory and variables but for their keyed `fingerprint`.
+/// `None` for a start that the exec-server will refuse.
+fn traced_command(
+    label: Option<String>,
+    start: &Start,
+    fingerprint: impl FnOnce(&Start) -> Option<String>,
+) -> Option<TracedCommand> {
     let process = ProcessId::try_from(&start.process_id[..]).ok()?;
     let named = |id| Some(id).filter(|id: &&str| !id.is_empty());
     let ids = CallerIds {
@@ -267,5 +289,9 @@ fn traced_command(label: Option<String>, start: &Start) -> Option<TracedCommand>
         turn: NonZeroU64::new(start.turn),
         step: named(&start.step),
     };
-    Some(TracedCommand::new(label, start.argv.first()?, process, ids))
+    let command = TracedCommand::new(label, start.argv.first()?, process, ids);
+    Some(match fingerprint(start) {
+        Some(fingerprint) => command.with_fingerprint(fingerprint),
+        None => command,
+    })
 }

@@ -6,6 +6,7 @@
 //!
 //! * here: the keys derived from a seed;
 //! * `key/file.rs`: the file of the seed;
+//! * `key/fingerprint.rs`: keyed hashes of commands, for traces;
 //! * `key/generation.rs`: the generation of the valid dial token.
 
 use std::fmt;
@@ -23,8 +24,10 @@ use crate::low_order::is_low_order;
 use crate::suite::SUITE;
 
 mod file;
+mod fingerprint;
 mod generation;
 
+pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use generation::Generation;
 
 /// A static Noise key pair (X25519).
@@ -167,7 +170,7 @@ impl StaticKey {
         &self.public
     }
 
-    /// The secret key, for the handshake only.
+    /// The secret key, for the handshake and for what is derived from it.
     pub(crate) fn expose(&self) -> &[u8] {
         &**self.private
     }

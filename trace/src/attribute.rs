@@ -27,6 +27,9 @@ pub const THREAD: &str = "baton.thread";
 pub const TURN: &str = "baton.turn";
 /// On the span of a command: the id of the step of that turn.
 pub const STEP: &str = "baton.step";
+/// On the `call` of a command of a turn: the first 8 bytes of a keyed hash of its method, arguments and directory, in
+/// hexadecimal digits. Equal commands of one client key have the same. Without that key, arguments cannot be guessed.
+pub const ARGUMENTS_FINGERPRINT: &str = "baton.arguments.fingerprint";
 /// On a server's `process`: the client's name on the allow-list.
 pub const CLIENT: &str = "baton.client";
 /// On the `process` of a command with a [family](crate::family): the name of the family.

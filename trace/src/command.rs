@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use baton_proto::ProcessId;
 use opentelemetry::{KeyValue, StringValue};
@@ -198,6 +198,8 @@ pub struct TracedCommand(Arc<CommandInner>);
 struct CommandInner {
     label: StringValue,
     attributes: Vec<KeyValue>,
+    /// Only on the client's `call`.
+    fingerprint: OnceLock<StringValue>,
     observed: Mutex<Observed>,
 }
 
@@ -243,8 +245,17 @@ impl TracedCommand {
         Self(Arc::new(CommandInner {
             label: label.into(),
             attributes,
+            fingerprint: OnceLock::new(),
             observed: Mutex::default(),
         }))
+    }
+
+    /// At the client: with the keyed hash of its arguments ([`attribute::ARGUMENTS_FINGERPRINT`]). A second one has no
+    /// effect.
+    #[must_use]
+    pub fn with_fingerprint(self, fingerprint: String) -> Self {
+        let _ = self.0.fingerprint.set(fingerprint.into());
+        self
     }
 
     /// Sets the pid of the started process.
@@ -279,8 +290,12 @@ impl TracedCommand {
     }
 
     fn summarize(&self, observed: &Observed, end: CommandEnd) -> CommandSummary {
-        let mut attributes = Vec::with_capacity(self.0.attributes.len() + 1);
+        let mut attributes = Vec::with_capacity(self.0.attributes.len() + 2);
         attributes.extend_from_slice(&self.0.attributes);
+        let fingerprint = self.0.fingerprint.get().cloned();
+        attributes.extend(
+            fingerprint.map(|fingerprint| KeyValue::new(attribute::ARGUMENTS_FINGERPRINT, fingerprint)),
+        );
         attributes.extend(observed.pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
         CommandSummary {
             label: self.0.label.clone(),
