@@ -36,6 +36,11 @@ fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
         })
 }
 
+/// Whether text for a person uses only ASCII, by the environment.
+pub(crate) fn is_ascii_locale() -> bool {
+    is_ascii(|name| std::env::var_os(name))
+}
+
 /// Draws a waterfall on standard error. Ignores a closed reader.
 pub(crate) fn draw_on_stderr(record: &CallRecord, drawing: WaterfallDetail) {
     let mut stream = io::stderr();
@@ -58,7 +63,7 @@ fn style_of(stream: &(impl AsFd + IsTerminal)) -> WaterfallStyle {
     WaterfallStyle {
         width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
         color: is_colored(stream),
-        ascii: is_ascii(|name| std::env::var_os(name)),
+        ascii: is_ascii_locale(),
     }
 }
 

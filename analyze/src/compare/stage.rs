@@ -1,5 +1,7 @@
 //! The comparison of each stage of a family. A family shares one correction: the stages, or the controls.
 
+use baton_trace::stage::{StageDef, StageId};
+
 use super::design::{Design, Units};
 use super::options::Options;
 use crate::limits::{BLOCKS_MIN, FALSE_ALARMS, INTERVAL_RESAMPLES, TEST_RESAMPLES};
@@ -74,6 +76,22 @@ pub enum Change {
     OnlyInA,
     /// Only B has it.
     OnlyInB,
+}
+
+/// Whether a stage changed only together with a stage that it includes: in the same direction as one below it in the
+/// tables. It says nothing that the other does not say.
+pub(super) fn is_consequence(stage: &StageComparison, stages: &[StageComparison]) -> bool {
+    stages
+        .iter()
+        .filter(|other| other.change == stage.change && other.name != stage.name)
+        .any(|other| includes(&stage.name, &other.name))
+}
+
+/// Whether one stage of the tables is above another.
+fn includes(above: &str, below: &str) -> bool {
+    let parent = |row: &'static StageDef| row.parent.and_then(StageId::def);
+    let below = baton_trace::stage::by_name(below).and_then(parent);
+    std::iter::successors(below, |row| parent(row)).any(|row| row.name == above)
 }
 
 /// Stages that are compared together.

@@ -23,12 +23,17 @@ const STAGE: &str = "process.wait";
 fn a_slower_stage_is_found_and_named_first() {
     let (a, b) = Simulation::new(1).slower(STAGE, 1.1).record();
     let comparison = compared(&a, &b);
-    assert_eq!(comparison.verdict, Verdict::Regression, "{}", comparison.text());
+    assert_eq!(
+        comparison.verdict,
+        Verdict::Regression,
+        "{}",
+        comparison.text(false)
+    );
     assert_eq!(
         names(comparison.changed(Change::Slower))[0],
         STAGE,
         "{}",
-        comparison.text()
+        comparison.text(false)
     );
     assert_eq!(comparison.stages[0].name, STAGE);
     let measured = comparison.stages[0].measured.unwrap();
@@ -50,13 +55,13 @@ fn an_improvement_is_found_as_well_and_stands_beside_a_regression() {
         names(comparison.changed(Change::Faster)),
         [STAGE],
         "{}",
-        comparison.text()
+        comparison.text(false)
     );
     assert_eq!(
         names(comparison.changed(Change::Slower)),
         ["transit"],
         "{}",
-        comparison.text()
+        comparison.text(false)
     );
     let (a, b) = Simulation::new(2).slower(STAGE, 0.85).record();
     assert_eq!(compared(&a, &b).verdict, Verdict::Improvement);
@@ -74,7 +79,7 @@ fn recordings_without_pairs_are_compared_by_block() {
         names(comparison.changed(Change::Slower)),
         [STAGE],
         "{}",
-        comparison.text()
+        comparison.text(false)
     );
 }
 
@@ -196,10 +201,10 @@ fn the_self_check_finds_a_recording_that_drifts() {
         .unwrap()
     };
     let steady = unpaired(0.0);
-    assert_eq!(steady.verdict, Verdict::Unchanged, "{}", steady.text());
+    assert_eq!(steady.verdict, Verdict::Unchanged, "{}", steady.text(false));
     assert!(steady.self_check.unwrap().moved.is_empty());
     let drifting = unpaired(0.5);
-    assert_eq!(drifting.verdict, Verdict::Unproven, "{}", drifting.text());
+    assert_eq!(drifting.verdict, Verdict::Unproven, "{}", drifting.text(false));
     assert!(
         drifting.reasons[0].starts_with("A differs from itself"),
         "{:?}",
@@ -218,7 +223,7 @@ fn the_self_check_finds_a_recording_that_drifts() {
         },
     )
     .unwrap();
-    assert_eq!(paired.verdict, Verdict::Unchanged, "{}", paired.text());
+    assert_eq!(paired.verdict, Verdict::Unchanged, "{}", paired.text(false));
     let (a, b) = Simulation::new(7).blocks(39).record();
     let paired = compare(
         &a,
@@ -290,7 +295,7 @@ fn the_order_of_the_runs_changes_nothing_and_the_same_input_gives_the_same_bytes
     }
     let (one, other) = (compared(&a, &b), compared(&shuffled, &b));
     assert_eq!(one.json().to_string(), other.json().to_string());
-    assert_eq!(one.text(), other.text());
+    assert_eq!(one.text(false), other.text(false));
     assert_eq!(one.markdown(), other.markdown());
 }
 
@@ -322,7 +327,7 @@ fn a_stage_of_zero_length_is_no_infinite_change() {
     assert_eq!(comparison.verdict, Verdict::Regression);
     let text = comparison.json().to_string();
     assert!(
-        !comparison.text().contains("inf") && !comparison.text().contains("NaN"),
+        !comparison.text(false).contains("inf") && !comparison.text(false).contains("NaN"),
         "{text}"
     );
 }
@@ -330,7 +335,7 @@ fn a_stage_of_zero_length_is_no_infinite_change() {
 #[test]
 fn the_text_shows_change_interval_and_verdict() {
     let (a, b) = Simulation::new(12).slower(STAGE, 1.25).record();
-    let text = compared(&a, &b).text();
+    let text = compared(&a, &b).text(false);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "A: 200 runs. B: 200 runs. 40 interleaved pairs.");
     assert!(
@@ -350,4 +355,47 @@ fn the_text_shows_change_interval_and_verdict() {
         "{markdown}"
     );
     assert!(markdown.contains("\n| process.wait | "), "{markdown}");
+}
+
+#[test]
+fn stages_that_include_a_slow_one_are_named_after_it_and_are_no_second_sign() {
+    let (a, b) = Simulation::new(12).slower(STAGE, 1.5).record();
+    // `process`, `rpc` and `call` include the wait, and grow with it.
+    let with_parents = |runs: &Runs| {
+        let mut more = Runs::new();
+        for (index, run) in runs.iter().enumerate() {
+            let stages = runs.stages();
+            let durations = stages
+                .iter()
+                .filter(|stage| **stage != "call")
+                .map(|stage| (*stage, runs.duration(index, stage).unwrap()));
+            let wait = runs.duration(index, STAGE).unwrap();
+            let parents = [("process", wait + 5), ("rpc", wait + 9), ("call", wait + 20)];
+            more.add(run.clone(), durations.chain(parents));
+        }
+        more
+    };
+    let comparison = compared(&with_parents(&a), &with_parents(&b));
+    let reason = &comparison.reasons[0];
+    assert!(reason.starts_with("slower: process.wait +"), "{reason}");
+    let (_, consequences) = reason.split_once(", and with it ").unwrap();
+    for name in ["process +", "rpc +", "call +"] {
+        assert!(consequences.contains(name), "{reason}");
+    }
+    assert_eq!(comparison.changed(Change::Slower).count(), 4);
+    assert!(
+        !comparison.warnings.join("").contains("all"),
+        "{:?}",
+        comparison.warnings
+    );
+}
+
+#[test]
+fn text_for_an_ascii_locale_has_no_other_character() {
+    let (a, b) = Simulation::new(12).slower(STAGE, 1.25).record();
+    let text = compared(&a, &b).text(true);
+    assert!(
+        text.is_ascii() && text.contains(" us") && text.contains(" .. "),
+        "{text}"
+    );
 }

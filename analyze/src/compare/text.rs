@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use baton_trace::report::units;
+use baton_trace::text::counted;
 
 use super::design::Design;
 use super::stage::{Change, Measured, StageComparison};
@@ -19,11 +20,11 @@ const HEADS: [&str; 7] = [
 ];
 
 impl Comparison {
-    /// Plain text, with lines of any length. Ends with a line feed.
-    pub fn text(&self) -> String {
+    /// Plain text, with lines of any length. Ends with a line feed. `ascii` uses only ASCII but in names from traces.
+    pub fn text(&self, ascii: bool) -> String {
         let mut out = format!("{}\n\n", self.basis());
-        let stages = self.stages.iter().map(|stage| row(stage, ""));
-        let controls = self.controls.iter().map(|stage| row(stage, " (control)"));
+        let stages = self.stages.iter().map(|stage| row(stage, "", ascii));
+        let controls = self.controls.iter().map(|stage| row(stage, " (control)", ascii));
         let rows: Vec<[String; 7]> = [HEADS.map(str::to_owned)]
             .into_iter()
             .chain(stages)
@@ -69,12 +70,15 @@ impl Comparison {
             .stages
             .iter()
             .partition(|stage| matches!(stage.change, Change::Slower | Change::Faster));
-        let changed = changed.into_iter().map(|stage| row(stage, ""));
-        let controls = self.controls.iter().map(|stage| row(stage, " (control)"));
+        let changed = changed.into_iter().map(|stage| row(stage, "", false));
+        let controls = self.controls.iter().map(|stage| row(stage, " (control)", false));
         table(&mut out, changed.chain(controls).collect());
         if !rest.is_empty() {
             let _ = write!(out, "\n<details><summary>{} other stages</summary>\n", rest.len());
-            table(&mut out, rest.into_iter().map(|stage| row(stage, "")).collect());
+            table(
+                &mut out,
+                rest.into_iter().map(|stage| row(stage, "", false)).collect(),
+            );
             out.push_str("\n</details>\n");
         }
         for line in self.remarks() {
@@ -88,14 +92,24 @@ impl Comparison {
     fn basis(&self) -> String {
         let counts = &self.counts;
         let [a, b] = counts.runs;
+        let runs = |count: usize| counted(count as u64, "run", "runs");
         match counts.design {
             Design::Paired => format!(
-                "A: {a} runs. B: {b} runs. {} interleaved pairs.",
-                counts.blocks[0]
+                "A: {}. B: {}. {}.",
+                runs(a),
+                runs(b),
+                counted(counts.blocks[0] as u64, "interleaved pair", "interleaved pairs")
             ),
             Design::Unpaired => {
                 let [blocks_a, blocks_b] = counts.blocks;
-                format!("A: {a} runs in {blocks_a} blocks. B: {b} runs in {blocks_b} blocks. Not paired.")
+                let blocks = |count: usize| counted(count as u64, "block", "blocks");
+                format!(
+                    "A: {} in {}. B: {} in {}. Not paired.",
+                    runs(a),
+                    blocks(blocks_a),
+                    runs(b),
+                    blocks(blocks_b)
+                )
             }
         }
     }
@@ -153,11 +167,13 @@ fn escaped(text: &str) -> String {
         .replace('\n', " ")
 }
 
-fn row(stage: &StageComparison, suffix: &str) -> [String; 7] {
-    let none = || "–".to_owned();
-    let duration = |ns: Option<f64>| ns.map_or_else(none, |ns| units::duration(ns as u64, false));
-    let measured =
-        |show: fn(&Measured) -> Option<String>| stage.measured.as_ref().and_then(show).unwrap_or_else(none);
+fn row(stage: &StageComparison, suffix: &str, ascii: bool) -> [String; 7] {
+    let (none, to) = if ascii { ("-", "..") } else { ("–", "…") };
+    let none = || none.to_owned();
+    let duration = |ns: Option<f64>| ns.map_or_else(none, |ns| units::duration(ns as u64, ascii));
+    let measured = |show: &dyn Fn(&Measured) -> Option<String>| {
+        stage.measured.as_ref().and_then(show).unwrap_or_else(none)
+    };
     let result = match stage.change {
         Change::Slower => "slower",
         Change::Faster => "faster",
@@ -171,12 +187,16 @@ fn row(stage: &StageComparison, suffix: &str) -> [String; 7] {
         (baton_trace::text::printable(&stage.name) + suffix).into_owned(),
         duration(stage.a.p50),
         duration(stage.b.p50),
-        measured(|measured| Some(percent(measured.relative))),
-        measured(|measured| {
+        measured(&|measured| Some(percent(measured.relative))),
+        measured(&|measured| {
             let interval = measured.interval?;
-            Some(format!("{} … {}", percent(interval.low), percent(interval.high)))
+            Some(format!(
+                "{} {to} {}",
+                percent(interval.low),
+                percent(interval.high)
+            ))
         }),
-        measured(|measured| Some(probability(measured.p?))),
+        measured(&|measured| Some(probability(measured.p?))),
         match (stage.change, stage.needed) {
             (Change::NotEnoughData, Some(needed)) => format!("{result}, need {needed}"),
             _ => result.to_owned(),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::design::{Counts, Design};
 use super::options::Options;
-use super::stage::{Change, StageComparison};
+use super::stage::{Change, StageComparison, is_consequence};
 use crate::limits::{BLOCKS_MIN, RELEVANT_SHARE};
 use crate::stages::ENVELOPE;
 
@@ -164,7 +164,19 @@ impl Comparison {
             self.reasons = vec![self.shortage(have)];
             return;
         }
-        let listed = |change| names(self.changed(change));
+        let listed = |change| {
+            let (consequences, causes): (Vec<_>, Vec<_>) = self
+                .changed(change)
+                .partition(|stage| is_consequence(stage, &self.stages));
+            match consequences.is_empty() {
+                true => names(causes.into_iter()),
+                false => format!(
+                    "{}, and with it {}",
+                    names(causes.into_iter()),
+                    names(consequences.into_iter())
+                ),
+            }
+        };
         let (slower, faster) = (listed(Change::Slower), listed(Change::Faster));
         (self.verdict, self.reasons) = match (slower.is_empty(), faster.is_empty()) {
             (true, true) => (Verdict::Unchanged, vec!["no stage changed".to_owned()]),

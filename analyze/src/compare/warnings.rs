@@ -1,7 +1,7 @@
 //! What makes a comparison doubtful without disproving it.
 
 use super::design::{Design, Units};
-use super::stage::{Change, StageComparison};
+use super::stage::{Change, StageComparison, is_consequence};
 use crate::limits::{ONE_SIDED_CHANGES, PRESENCE_DIFFERENCE, SAME_ORDER};
 use crate::runs::Runs;
 
@@ -30,7 +30,12 @@ pub(super) fn find(a: &Runs, b: &Runs, units: &Units, stages: &[StageComparison]
 
 /// Every change goes in one direction, as on a machine that became slower or faster between the recordings.
 fn one_sided(stages: &[StageComparison]) -> Option<String> {
-    let count = |change| stages.iter().filter(|stage| stage.change == change).count();
+    // A stage that includes a slow one is slow with it, and is no second sign.
+    let is_cause = |stage: &&StageComparison| !is_consequence(stage, stages);
+    let count = |change| {
+        let changed = stages.iter().filter(|stage| stage.change == change);
+        changed.filter(is_cause).count()
+    };
     let (changes, word) = match (count(Change::Slower), count(Change::Faster)) {
         (slower, 0) => (slower, "slower"),
         (0, faster) => (faster, "faster"),

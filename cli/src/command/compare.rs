@@ -11,6 +11,7 @@ use crate::args::CompareArgs;
 use crate::error::CliError;
 use crate::record::line;
 use crate::stdio::page;
+use crate::terminal::is_ascii_locale;
 
 pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
     let by = match &args.block {
@@ -46,7 +47,7 @@ pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
     page(&match () {
         () if args.json => line(&comparison.json()),
         () if args.markdown => comparison.markdown(),
-        () => comparison.text(),
+        () => comparison.text(is_ascii_locale()),
     })?;
     Ok(comparison.verdict.exit_code())
 }
