@@ -8,6 +8,7 @@ mod exemplars;
 mod facts;
 pub mod measure;
 mod population;
+mod repeats;
 mod report;
 mod stages;
 mod what_if;
@@ -16,9 +17,11 @@ use baton_trace::stage::{StageId, exec};
 
 pub use self::attributes::RankedAttribute;
 pub use self::facts::{By, Session};
-use self::facts::{Facts, is_truncated, sampling_weight};
+use self::facts::{Facts, copies, is_truncated};
 use self::measure::{CallFigures, measure};
 pub use self::population::{Filter, LeftOut, Population, Versions};
+use self::repeats::Repeats;
+pub use self::repeats::{RepeatReport, RepeatedLabel};
 pub use self::report::{Figures, Group, Quantiles, Refused, Report, StageReport, WhatIfReport};
 use self::stages::{GroupFigures, Groups, StageTable};
 pub use self::what_if::{Change, ParseWhatIfError, WhatIf};
@@ -39,6 +42,8 @@ pub struct Question {
     /// The input is a sample: calls count by the inverse of their sampling probability, and truncated traces are left
     /// out instead of refused.
     pub is_weighted: bool,
+    /// Which calls repeat an earlier one of their turn?
+    pub with_repeats: bool,
     /// The traces are those of a [history](crate::history): a call needs no client's half, nor its `rpc`.
     pub is_history: bool,
 }
@@ -71,6 +76,7 @@ struct Totals {
     cold: GroupFigures,
     warm: GroupFigures,
     attributes: AttributeSample,
+    repeats: Repeats,
     what_if: Vec<WhatIfFigures>,
     oldest_ns: u64,
     newest_ns: u64,
@@ -95,6 +101,7 @@ impl Totals {
             cold: GroupFigures::default(),
             warm: GroupFigures::default(),
             attributes: AttributeSample::default(),
+            repeats: Repeats::default(),
             what_if: question.what_if.iter().cloned().map(WhatIfFigures::new).collect(),
             oldest_ns: u64::MAX,
             newest_ns: 0,
@@ -133,6 +140,9 @@ impl Totals {
             return;
         };
         let envelope = envelope_ns as f64;
+        if question.with_repeats {
+            self.repeats.add(facts, envelope_ns);
+        }
         match figures.remainder_ns {
             None => self.remainders_unknown += 1,
             Some(_) => self.remainders_told += u64::from(figures.is_remainder_told),
@@ -203,11 +213,11 @@ impl Analysis {
             if !self.is_of_version(&facts) {
                 continue;
             }
+            let weight = facts.sampling_weight();
             let weight = match self.question.is_weighted {
-                true => sampling_weight(trace.trace_state(&trace.spans()[head])),
+                true => copies(weight, trace.id()),
                 false => {
-                    let weight = sampling_weight(trace.trace_state(&trace.spans()[head]));
-                    self.left_out.sampled += u64::from(weight > 1);
+                    self.left_out.sampled += u64::from(weight > 1.0);
                     1
                 }
             };

@@ -75,8 +75,14 @@ pub const ATTRIBUTES_OF_CALL: usize = 64;
 /// Ranked attributes in a report.
 pub const ATTRIBUTES_SHOWN: usize = 10;
 
+/// Kinds of calls of turns that `--repeats` compares; further ones are counted. About 80 bytes each: 40 MB.
+pub const REPEATABLE_CALLS: usize = 500_000;
+
+/// Labels with repeats in a report.
+pub const REPEATS_SHOWN: usize = 10;
+
 /// The most that a sampled trace may stand for. A tracestate is text from anywhere.
-pub const SAMPLING_WEIGHT_MAX: u32 = 10_000;
+pub const SAMPLING_WEIGHT_MAX: f64 = 10_000.0;
 
 /// The probability of any false alarm over all stages of a comparison.
 pub const FALSE_ALARMS: f64 = 0.05;

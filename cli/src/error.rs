@@ -19,6 +19,7 @@ use baton_export::ExportError;
 use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
+use baton_trace::text::counted;
 
 use crate::hosts::HostsError;
 
@@ -110,7 +111,7 @@ pub(crate) enum CliError {
     NoCalls { path: PathBuf, spans: u64 },
     #[error("no call could be read from {}", path.display())]
     NothingRead { path: PathBuf },
-    #[error("{} is only partly readable: {calls} calls are shown; `--trace-json FILE` writes a new one", path.display())]
+    #[error("{} is only partly readable: {} shown; `--trace-json FILE` writes a new one", path.display(), counted(*calls, "call is", "calls are"))]
     HalfRead { path: PathBuf, calls: u64 },
     #[error(
         "this client's key is not allowed: ask the exec-server's owner to add this line to its allow-list:\n{line}"

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use baton_trace::attribute;
 use baton_trace::stage::{exec, transport};
+use baton_trace::{TraceId, attribute};
+use siphasher::sip::SipHasher13;
 
+use crate::limits::SAMPLING_WEIGHT_MAX;
 use crate::model::{CallSpans, Span, Trace, Tree, Value};
 
 /// How calls are divided.
@@ -209,24 +211,68 @@ pub(super) fn is_truncated(trace: &Trace, tree: &Tree, calls: &[CallSpans]) -> b
     has_root && calls.iter().flat_map(|call| &call.stages).any(is_orphan)
 }
 
-/// How many traces a sampled one stands for, by the threshold in its tracestate (OpenTelemetry, "TraceState:
-/// Probability Sampling", `ot=th:…`); 1 without one.
-pub(super) fn sampling_weight(trace_state: &str) -> u32 {
-    let weight = || {
-        let member = trace_state
-            .split(',')
-            .find_map(|member| member.trim().strip_prefix("ot="))?;
-        let threshold = member.split(';').find_map(|field| field.strip_prefix("th:"))?;
-        if threshold.is_empty() || threshold.len() > 14 {
-            return None;
+impl Facts<'_> {
+    /// How many calls this one stands for: the inverse of its sampling probability, 1 if nothing says that it was
+    /// sampled.
+    ///
+    /// | sign | of |
+    /// |---|---|
+    /// | `ot=th:…` in tracestate | OpenTelemetry, "TraceState: Probability Sampling" |
+    /// | `ot=p:…` in tracestate | its predecessor: the probability is 2^-p |
+    /// | `sampler.type` with `sampler.param` | Jaeger's samplers; only `probabilistic` has a probability |
+    pub(super) fn sampling_weight(&self) -> f64 {
+        let weight = trace_state_weight(self.trace.trace_state(&self.head)).or_else(|| self.jaeger_weight());
+        weight.map_or(1.0, |weight| weight.clamp(1.0, SAMPLING_WEIGHT_MAX))
+    }
+
+    fn jaeger_weight(&self) -> Option<f64> {
+        (self.text("sampler.type")? == "probabilistic").then_some(())?;
+        match self.attribute("sampler.param")? {
+            Value::Double(probability) if probability > 0.0 => Some(1.0 / probability),
+            Value::Text(text) => Some(
+                1.0 / text
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|probability| *probability > 0.0)?,
+            ),
+            _ => None,
         }
-        let rejected = u64::from_str_radix(threshold, 16).ok()? << (4 * (14 - threshold.len()));
-        let all = (1u64 << 56) as f64;
-        Some((all / (all - rejected as f64)).round())
+    }
+}
+
+fn trace_state_weight(trace_state: &str) -> Option<f64> {
+    let member = trace_state
+        .split(',')
+        .find_map(|member| member.trim().strip_prefix("ot="))?;
+    let field = |name: &str| {
+        member
+            .split(';')
+            .find_map(|field| field.strip_prefix(name)?.strip_prefix(':'))
     };
-    weight().map_or(1, |weight| {
-        (weight as u32).clamp(1, crate::limits::SAMPLING_WEIGHT_MAX)
-    })
+    if let Some(exponent) = field("p") {
+        // 63 is a probability of 0, of a trace that was recorded for another reason.
+        let exponent = exponent
+            .parse::<i32>()
+            .ok()
+            .filter(|exponent| (0..63).contains(exponent))?;
+        return Some(2_f64.powi(exponent));
+    }
+    let threshold = field("th")?;
+    if threshold.is_empty() || threshold.len() > 14 {
+        return None;
+    }
+    let rejected = u64::from_str_radix(threshold, 16).ok()? << (4 * (14 - threshold.len()));
+    let all = (1u64 << 56) as f64;
+    Some(all / (all - rejected as f64))
+}
+
+/// How often a call with this weight counts. A fraction becomes one more for that fraction of the calls, by a hash of
+/// the trace id, so that sums are right on average and do not depend on the order of the input.
+pub(super) fn copies(weight: f64, trace: TraceId) -> u32 {
+    let whole = weight.floor();
+    // The sampler has decided by the id itself, so its bits are not random among sampled traces.
+    let part = SipHasher13::new().hash(&trace.to_bytes()) as f64 / u64::MAX as f64;
+    whole as u32 + u32::from(part < weight - whole)
 }
 
 #[cfg(test)]
@@ -236,19 +282,36 @@ mod tests {
     #[test]
     fn a_threshold_gives_the_weight() {
         for (trace_state, weight) in [
-            ("", 1),
-            ("v=1", 1),
-            ("ot=th:0", 1),
-            // Half, a quarter and a hundredth.
-            ("ot=th:8", 2),
-            ("v=1, ot=rv:123;th:c", 4),
-            ("ot=th:fd70a3d70a3d71", 100),
-            ("ot=th:ffffffffffffff", 10_000),
-            ("ot=th:", 1),
-            ("ot=th:xyz", 1),
-            ("ot=th:000000000000000", 1),
+            ("", None),
+            ("v=1", None),
+            ("ot=th:0", Some(1.0)),
+            // Half, a quarter, two thirds and a hundredth.
+            ("ot=th:8", Some(2.0)),
+            ("v=1, ot=rv:123;th:c", Some(4.0)),
+            ("ot=th:55555555555555", Some(1.5)),
+            ("ot=th:fd70a3d70a3d71", Some(100.0)),
+            ("ot=p:3", Some(8.0)),
+            ("ot=p:63", None),
+            ("ot=th:", None),
+            ("ot=th:xyz", None),
+            ("ot=th:000000000000000", None),
         ] {
-            assert_eq!(sampling_weight(trace_state), weight, "{trace_state}");
+            let found = trace_state_weight(trace_state);
+            let is_near = match (found, weight) {
+                (Some(found), Some(weight)) => (found - weight).abs() < 1e-6,
+                (found, weight) => found == weight,
+            };
+            assert!(is_near, "{trace_state}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_fraction_of_a_weight_is_kept_over_many_calls() {
+        let ids = || (1..=10_000_u128).map(TraceId::from);
+        let sum: u32 = ids().map(|id| copies(1.5, id)).sum();
+        assert!((14_700..15_300).contains(&sum), "{sum}");
+        assert!(ids().all(|id| copies(2.0, id) == 2));
+        let of = |id: u128| copies(1.5, TraceId::from(id));
+        assert_eq!(of(7), of(7));
     }
 }

@@ -2,10 +2,11 @@
 
 use baton_trace::TraceId;
 use baton_trace::stage::{StageId, transport};
+use baton_trace::text::counted;
 
 use super::exemplars::Exemplars;
 use super::stages::{GroupFigures, SHARE_UNIT, StageDistributions};
-use super::{Analysis, By, LeftOut, RankedAttribute};
+use super::{Analysis, By, LeftOut, RankedAttribute, RepeatReport};
 use crate::history;
 use crate::read::ReadSummary;
 use crate::stats::{Distribution, Quantile};
@@ -54,6 +55,8 @@ pub struct Report {
     pub attributes: Vec<RankedAttribute>,
     /// Attributes that were not ranked, because there were too many values.
     pub attributes_unranked: u64,
+    /// Calls that repeat an earlier one of their turn, if asked for.
+    pub repeats: Option<RepeatReport>,
     /// The envelope as it would be.
     pub what_if: Vec<WhatIfReport>,
 }
@@ -133,19 +136,28 @@ pub enum Refused {
     NoCalls(Box<LeftOut>),
     /// The traces are not of Baton.
     #[error(
-        "all {0} traces bypassed Baton: none has a stage of it (`baton.stage`), so they are no evidence about it"
+        "{} bypassed Baton: no span is a stage of it (`baton.stage`), so they are no evidence about it",
+        counted(*.0, "trace", "traces")
     )]
     Bypassed(u64),
     /// The traces are a sample.
     #[error(
-        "{0} calls are of sampled traces (`ot=th` in tracestate), so plain percentiles would be wrong; --weighted counts \
-         each by its sampling probability"
+        "{} sampled, so plain percentiles would be wrong; --weighted counts each by its sampling probability",
+        counted(*.0, "call is", "calls are")
     )]
     Sampled(u64),
+    /// No call can be compared with another.
+    #[error(
+        "--repeats cannot answer: {} `baton.arguments.fingerprint`; the `call` of a command has it if the client is of \
+         this version and the command belongs to a turn (`--turn`, `Command::turn`)",
+        counted(*.0, "call has no", "calls have no")
+    )]
+    NoFingerprints(u64),
     /// A part of the input is missing.
     #[error(
-        "the input is truncated: {traces} traces lack spans, and {faults} parts of files could not be read; --weighted \
-         leaves them out"
+        "the input is truncated: {}, and {} not be read; --weighted leaves them out",
+        counted(*.traces, "trace lacks spans", "traces lack spans"),
+        counted(*.faults, "part of a file could", "parts of files could"),
     )]
     Truncated {
         /// Traces that lack spans.
@@ -159,20 +171,56 @@ impl LeftOut {
     /// Every count that is not 0, as a sentence.
     pub fn told(&self) -> String {
         let counts = [
-            (self.bypassed_traces, "traces without a call of Baton"),
-            (self.background_traces, "traces of background stages"),
-            (self.truncated_traces, "traces that lack spans"),
-            (self.fragments, "stages without their call"),
-            (self.outside_window, "calls outside of the window"),
-            (self.filtered, "calls that a filter excludes"),
-            (self.cancelled, "calls that the caller gave up"),
-            (self.old_versions, "calls of older versions"),
-            (self.backwards, "calls whose clock ran backwards"),
+            (
+                self.bypassed_traces,
+                "trace without a call of Baton",
+                "traces without a call of Baton",
+            ),
+            (
+                self.background_traces,
+                "trace of background stages",
+                "traces of background stages",
+            ),
+            (
+                self.truncated_traces,
+                "trace that lacks spans",
+                "traces that lack spans",
+            ),
+            (
+                self.fragments,
+                "group of stages without their call",
+                "groups of stages without their call",
+            ),
+            (
+                self.outside_window,
+                "call outside of the window",
+                "calls outside of the window",
+            ),
+            (
+                self.filtered,
+                "call that a filter excludes",
+                "calls that a filter excludes",
+            ),
+            (
+                self.cancelled,
+                "call that the caller gave up",
+                "calls that the caller gave up",
+            ),
+            (
+                self.old_versions,
+                "call of an older version",
+                "calls of older versions",
+            ),
+            (
+                self.backwards,
+                "call whose clock ran backwards",
+                "calls whose clock ran backwards",
+            ),
         ];
         let told: Vec<_> = counts
             .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, one, many)| counted(*count, one, many))
             .collect();
         match told.is_empty() {
             true => "nothing was left out".to_owned(),
@@ -216,6 +264,10 @@ impl Analysis {
                 },
             );
         }
+        let repeats = totals.repeats.report();
+        if question.with_repeats && repeats.is_none() {
+            return Err(Refused::NoFingerprints(totals.calls));
+        }
         let stages = in_waterfall_order(totals.stages.stages)
             .map(|(stage, distributions)| stage_report(stage, distributions))
             .collect();
@@ -252,6 +304,7 @@ impl Analysis {
                 false => Vec::new(),
             },
             attributes: totals.attributes.ranked(),
+            repeats,
             attributes_unranked: totals.attributes.unranked,
             what_if: totals
                 .what_if

@@ -97,7 +97,13 @@ fn parse_change(text: &str) -> Option<Change> {
 impl fmt::Display for WhatIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.change {
-            Change::By(ns) => write!(f, "{}={ns:+}ns", self.stage.name()),
+            // The longest unit that needs no fraction, as a person writes it.
+            Change::By(ns) => {
+                let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+                let whole = units.into_iter().find(|(unit, _)| ns != 0 && ns % unit == 0);
+                let (unit, name) = whole.unwrap_or((1, "ns"));
+                write!(f, "{}={:+}{name}", self.stage.name(), ns / unit)
+            }
             Change::Part(part) => write!(f, "{}={:+}%", self.stage.name(), part * 100.0),
         }
     }
@@ -155,7 +161,7 @@ mod tests {
                 "process.spawn=-5ms",
                 exec::PROCESS_SPAWN,
                 Change::By(-5_000_000),
-                "process.spawn=-5000000ns",
+                "process.spawn=-5ms",
             ),
             (
                 "transit=+1.5us",

@@ -109,6 +109,9 @@ pub(crate) struct AnalyzeArgs {
     /// Show the whole call as it would be with a stage changed, like process.spawn=-5ms or transit=-20%; repeatable
     #[arg(long, value_name = "STAGE=CHANGE", value_parser = str::parse::<WhatIf>, conflicts_with = "history")]
     pub(crate) what_if: Vec<WhatIf>,
+    /// Show calls that repeat an earlier one of their turn (the same method, arguments and directory), and their time
+    #[arg(long, conflicts_with = "history")]
+    pub(crate) repeats: bool,
     /// Print one JSON object, for programs; times in nanoseconds
     #[arg(long)]
     pub(crate) json: bool,

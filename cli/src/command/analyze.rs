@@ -142,6 +142,7 @@ fn question(args: &AnalyzeArgs, window_ns: Option<Range<u64>>) -> Question {
         by: args.by.into(),
         what_if: args.what_if.clone(),
         is_weighted: args.weighted,
+        with_repeats: args.repeats,
         is_history: false,
     }
 }

@@ -486,3 +486,68 @@ fn commands_of_a_history_are_selected_by_what_is_on_record() {
     let ends: Vec<_> = all.iter().map(HistoryCall::succeeded).collect();
     assert_eq!(ends, [true, false, true]);
 }
+
+/// A call of a turn with a fingerprint, which starts later by so many microseconds.
+fn of_turn(trace: u128, turn: i64, fingerprint: &str, later_us: u64) -> Vec<Made> {
+    let mut spans = longer(trace, 0);
+    for span in &mut spans {
+        span.start_ns += later_us * 1_000;
+        span.end_ns += later_us * 1_000;
+    }
+    let call = spans[0]
+        .clone()
+        .with("baton.thread", "t")
+        .with("baton.turn", turn);
+    spans[0] = match fingerprint {
+        "" => call,
+        fingerprint => call.with("baton.arguments.fingerprint", fingerprint),
+    };
+    spans
+}
+
+#[test]
+fn the_same_arguments_twice_in_a_turn_are_a_repeat_and_in_another_turn_none() {
+    let calls = [
+        of_turn(1, 1, "aa", 50),
+        of_turn(2, 1, "aa", 0),
+        of_turn(3, 1, "bb", 0),
+        of_turn(4, 2, "aa", 0),
+        of_turn(5, 1, "aa", 99),
+        of_turn(6, 1, "", 0),
+    ];
+    let question = || Question {
+        with_repeats: true,
+        ..Question::default()
+    };
+    let report = ask(question(), &[&text(&calls)]).unwrap().repeats.unwrap();
+    assert_eq!(
+        (report.calls, report.turns, report.without_fingerprint),
+        (5, 2, 1)
+    );
+    // Traces 1 and 5 came after trace 2.
+    assert_eq!((report.repeats, report.turns_with_repeats), (2, 1));
+    assert_eq!((report.cost_ns, report.cost_share), (2_000_000, 0.4));
+    assert_eq!(
+        (report.labels.len(), report.labels[0].exemplar),
+        (1, TraceId::from(1))
+    );
+    let mut reversed = calls.clone();
+    reversed.reverse();
+    assert_eq!(
+        ask(question(), &[&text(&reversed)]).unwrap().repeats.unwrap(),
+        report
+    );
+    let none = ask(question(), &[&text(&[of_turn(1, 1, "", 0)])]).unwrap_err();
+    assert_eq!(none, Refused::NoFingerprints(1));
+    assert!(
+        none.to_string()
+            .contains("1 call has no `baton.arguments.fingerprint`"),
+        "{none}"
+    );
+    assert!(
+        ask(Question::default(), &[&text(&calls)])
+            .unwrap()
+            .repeats
+            .is_none()
+    );
+}

@@ -1,6 +1,8 @@
 //! The answer as one JSON document. Times are nanoseconds.
 
-use baton_analyze::analysis::{Figures, Group, LeftOut, Quantiles, Refused, Report};
+use baton_analyze::analysis::{
+    Figures, Group, LeftOut, Quantiles, Refused, RepeatReport, RepeatedLabel, Report,
+};
 use baton_analyze::stages::{ENVELOPE, REMAINDER};
 use serde_json::{Map, Value, json};
 
@@ -66,6 +68,7 @@ pub(super) fn report(report: &Report, args: &AnalyzeArgs, basis: &Basis) -> Valu
         "sessions": pair(&report.cold, &report.warm),
         "attributes": report.attributes.iter().map(attribute).collect::<Vec<_>>(),
         "attributes_unranked": report.attributes_unranked,
+        "repeats": report.repeats.as_ref().map(repeats),
         "what_if": report.what_if.iter().map(what_if).collect::<Vec<_>>(),
     })
 }
@@ -75,6 +78,7 @@ pub(super) fn refused(refused: &Refused, args: &AnalyzeArgs, basis: &Basis) -> V
         Refused::NoCalls(_) => "no_calls",
         Refused::Bypassed(_) => "bypassed",
         Refused::Sampled(_) => "sampled",
+        Refused::NoFingerprints(_) => "no_fingerprints",
         Refused::Truncated { .. } => "truncated",
     };
     json!({
@@ -105,6 +109,7 @@ fn computed_from(args: &AnalyzeArgs, basis: &Basis) -> Value {
         "all_versions": args.all_versions,
         "with_cancelled": args.with_cancelled,
         "weighted": args.weighted,
+        "repeats": args.repeats,
         "what_if": what_if,
     })
 }
@@ -138,6 +143,28 @@ fn group(group: &Group) -> (String, Value) {
         group.name.clone(),
         json!({ "calls": group.calls, "envelope": or_unavailable(envelope), "stages": stages }),
     )
+}
+
+fn repeats(repeats: &RepeatReport) -> Value {
+    let label = |label: &RepeatedLabel| {
+        json!({
+            "label": label.label,
+            "repeats": label.repeats,
+            "cost_ns": label.cost_ns,
+            "exemplar": label.exemplar.to_string(),
+        })
+    };
+    json!({
+        "calls": repeats.calls,
+        "turns": repeats.turns,
+        "without_fingerprint": repeats.without_fingerprint,
+        "not_compared": repeats.not_compared,
+        "repeats": repeats.repeats,
+        "turns_with_repeats": repeats.turns_with_repeats,
+        "cost_ns": repeats.cost_ns,
+        "cost_share": repeats.cost_share,
+        "labels": repeats.labels.iter().map(label).collect::<Vec<_>>(),
+    })
 }
 
 fn pair(one: &Group, other: &Group) -> Map<String, Value> {

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use baton_analyze::analysis::{Figures, Group, Report};
+use baton_analyze::analysis::{Figures, Group, RepeatReport, RepeatedLabel, Report};
 use baton_trace::report::units::duration;
 use baton_trace::text::{counted, printable};
 
 use super::Basis;
 use crate::record;
 use crate::table::{Column, Row, Terminal, draw};
+use crate::terminal::is_ascii_locale;
 
 pub(super) fn report(report: &Report, basis: &Basis) -> String {
     let mut out = String::new();
@@ -35,6 +36,9 @@ pub(super) fn report(report: &Report, basis: &Basis) -> String {
     }
     if !report.attributes.is_empty() {
         attributes(report, &mut out);
+    }
+    if let Some(repeated) = &report.repeats {
+        repeats(repeated, &mut out);
     }
     for what_if in &report.what_if {
         let quantiles = what_if.envelope.quantiles;
@@ -214,6 +218,53 @@ fn longest(group: &Group) -> String {
     texts.join(", ")
 }
 
+fn repeats(report: &RepeatReport, out: &mut String) {
+    let compared = format!(
+        "{} in {}",
+        counted(report.calls, "call", "calls"),
+        counted(report.turns, "turn", "turns")
+    );
+    let _ = match report.repeats {
+        0 => writeln!(out, "\nno call repeats an earlier one of its turn ({compared})"),
+        repeats => writeln!(
+            out,
+            "\n{} an earlier one of its turn, in {} ({compared}): {}, {} of the time of these calls",
+            counted(repeats, "call repeats", "calls repeat"),
+            counted(report.turns_with_repeats, "turn", "turns"),
+            time(report.cost_ns as f64),
+            percent(report.cost_share)
+        ),
+    };
+    for (count, what) in [
+        (report.without_fingerprint, "without a fingerprint"),
+        (report.not_compared, "beyond the limit of calls"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(out, "not compared: {} {what}", counted(count, "call", "calls"));
+        }
+    }
+    if report.labels.is_empty() {
+        return;
+    }
+    let columns = [
+        Column::right("REPEATS"),
+        Column::right("TIME"),
+        Column::left("LABEL"),
+        Column::left("EXEMPLAR").spare(1),
+    ];
+    let row = |label: &RepeatedLabel| Row {
+        cells: vec![
+            label.repeats.to_string(),
+            time(label.cost_ns as f64),
+            printable(&label.label).into_owned(),
+            label.exemplar.to_string(),
+        ],
+        is_bad: false,
+    };
+    let rows: Vec<_> = report.labels.iter().map(row).collect();
+    out.push_str(&draw(&columns, &rows, Terminal::of_stdout()));
+}
+
 fn attributes(report: &Report, out: &mut String) {
     let columns = [
         Column::right("OF SLOW"),
@@ -237,7 +288,7 @@ fn attributes(report: &Report, out: &mut String) {
 }
 
 fn time(ns: f64) -> String {
-    duration(ns.max(0.0).round() as u64, false)
+    duration(ns.max(0.0).round() as u64, is_ascii_locale())
 }
 
 fn percent(share: f64) -> String {

@@ -171,6 +171,68 @@ fn a_parallel_batch_has_the_same_turns_live_and_on_record() {
 }
 
 #[test]
+fn a_repeat_of_a_turn_is_found_by_a_fingerprint_that_has_no_argument() {
+    let traced = Traced::new();
+    let file = traced.testbed.home.file("turns.json");
+    let exec = |turn: &str, argument: &str| {
+        let options = [
+            "--thread",
+            "t",
+            "--turn",
+            turn,
+            "--trace-json",
+            file.to_str().unwrap(),
+        ];
+        run(traced.testbed.exec_with(&options, ["echo", argument])).assert_printed(&format!("{argument}\n"));
+    };
+    for (turn, argument) in [
+        ("1", "secret-one"),
+        ("1", "secret-two"),
+        ("1", "secret-one"),
+        ("2", "secret-one"),
+    ] {
+        exec(turn, argument);
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.matches("\"baton.arguments.fingerprint\"").count(), 4);
+    assert!(!text.contains("secret-"));
+    let analyze = |options: &[&str]| {
+        let mut baton = traced.testbed.home.baton();
+        baton.args(["analyze", "--json"]).args(options).arg(&file);
+        run(baton)
+    };
+    let found = analyze(&["--repeats"]);
+    let json: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let repeats = &json["repeats"];
+    assert_eq!(
+        (
+            &repeats["calls"],
+            &repeats["repeats"],
+            &repeats["turns_with_repeats"]
+        ),
+        (&4.into(), &1.into(), &1.into()),
+        "{json}"
+    );
+    assert_eq!(repeats["labels"][0]["label"], "echo", "{json}");
+    // No command without a turn has a fingerprint.
+    let mut plain = traced.testbed.home.baton();
+    let other = traced.testbed.home.file("plain.json");
+    plain
+        .args(["run", "--quiet", "--trace-json"])
+        .arg(&other)
+        .args(["--", "true"]);
+    run(plain).assert_printed("");
+    let mut baton = traced.testbed.home.baton();
+    baton.args(["analyze", "--repeats"]).arg(&other);
+    let refused = run(baton);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.contains("--repeats cannot answer: 1 call has no"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn show_prints_the_turn_and_the_step_of_a_command() {
     let traced = Traced::new();
     let show = |options: &[&str], json: &[&str]| {
