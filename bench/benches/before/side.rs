@@ -151,6 +151,8 @@ impl ProcessSet {
     pub(crate) fn cold(&self, collector: Option<&str>) -> Result<f64, Failure> {
         let mut command = isolated(Command::new(&self.baton), collector);
         command.args(["exec", self.stack.ticket(), "--key"]);
+        // A spool of its own: not the user's, whose files it would send.
+        command.env("XDG_STATE_HOME", self.stack.directory());
         command.arg(self.stack.client_key()).args(["--", PROGRAM]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();

@@ -79,6 +79,7 @@ impl Stack {
 
         let mut command = isolated(Command::new(baton), collector);
         command.args(["relay", "--listen", "127.0.0.1:0"]);
+        command.env(STATE_HOME, dir.path());
         let mut relay = RunningProgram::start("relay", command)?;
         let address = relay.line_after("listening on ", START_PATIENCE)?;
 
@@ -111,6 +112,12 @@ impl Stack {
     /// The exec-server's ticket.
     pub fn ticket(&self) -> &str {
         &self.ticket
+    }
+
+    /// The directory of its keys and state, which exists until this is dropped. The spool of both processes is below it,
+    /// so that they neither send nor add spans of the user's own commands.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The key file of the client that is allowed.
@@ -154,6 +161,9 @@ fn keygen(baton: &Path, file: &Path) -> io::Result<String> {
 
 const ALLOW_LIST: &str = "allowed_clients";
 
+/// The variable below which a process has its spool.
+const STATE_HOME: &str = "XDG_STATE_HOME";
+
 fn start_exec_server(
     baton: &Path,
     relay: &str,
@@ -163,6 +173,7 @@ fn start_exec_server(
     prepare: impl FnOnce(&mut Command, &Path),
 ) -> Result<(RunningProgram, String), StackError> {
     let mut command = isolated(Command::new(baton), collector);
+    command.env(STATE_HOME, dir);
     command.args(["exec-server", "--relay", relay, "--key"]);
     command
         .arg(dir.join(key))
