@@ -38,3 +38,10 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(20);
 
 /// The limit on open files that the relay needs for the largest number of sessions, with a margin.
 pub(crate) const OPEN_FILES: u64 = 8192;
+
+/// The buffer of the blind relay for each direction of a connection: as much as Baton's relay queues for a session.
+pub(crate) const RELAY_BUFFER: usize = 256 * 1024;
+
+/// The capacity of a pipe that carries a stream, on every transport. Baton enlarges a pipe with much data to this, on
+/// both ends; a peer's pipes get it from the benchmark. If the system refuses, they keep theirs.
+pub(crate) const LARGE_PIPE: usize = 1024 * 1024;

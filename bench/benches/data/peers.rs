@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use baton_bench::{Failure, Worker};
 use baton_support::process::{Stack, baton, isolated, usage};
 
+use rustix::pipe::fcntl_setpipe_size;
+
+use crate::limits::LARGE_PIPE;
 use crate::role::program::{check_count, consumer, producer};
 
 /// A relay, an exec-server, and a client with a warm session.
@@ -54,6 +57,8 @@ pub(crate) fn exec(stack: &Stack, collector: Option<&str>, argv: &[String]) -> R
     let mut command = isolated(Command::new(baton()?), collector);
     command.args(["exec", stack.ticket(), "--key"]);
     command.arg(stack.client_key()).arg("--").args(argv);
+    // A spool of its own: not the user's, whose files it would send.
+    command.env("XDG_STATE_HOME", stack.directory());
     Ok(command)
 }
 
@@ -108,6 +113,8 @@ pub(crate) fn download_cli(mut remote: Command, bytes: u64) -> Result<f64, Failu
     let started = Instant::now();
     let mut remote = remote.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let pipe = remote.stdout.take().ok_or("no pipe")?;
+    // `baton exec` enlarges such a pipe itself, and `ssh` does not.
+    let _ = fcntl_setpipe_size(&pipe, LARGE_PIPE);
     let mut consumer = local(&consumer()?, pipe.into(), Stdio::piped())?;
     let counted = finish(&mut consumer)?;
     let took = started.elapsed().as_secs_f64();
@@ -122,6 +129,7 @@ pub(crate) fn upload_cli(mut remote: Command, bytes: u64) -> Result<f64, Failure
     let argv = producer(bytes, None)?;
     let mut producer = local(&argv, Stdio::null(), Stdio::piped())?;
     let pipe = producer.stdout.take().ok_or("no pipe")?;
+    let _ = fcntl_setpipe_size(&pipe, LARGE_PIPE);
     let remote = remote.stdin(pipe).stdout(Stdio::piped()).spawn()?;
     let counted = succeed(remote.wait_with_output()?)?;
     let took = started.elapsed().as_secs_f64();

@@ -1,5 +1,5 @@
-//! The blind TCP relay: it copies bytes between two TCP connections, 64 KiB at a time, on one thread. It has no
-//! framing, no encryption and no limits.
+//! The blind TCP relay: it copies bytes between two TCP connections, on one thread, with a buffer for each direction of
+//! the size that Baton's relay has. It has no framing, no encryption and no limits.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -7,8 +7,8 @@ use baton_bench::{Failure, worker};
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::program::PIECE;
 use super::runtime;
+use crate::limits::RELAY_BUFFER;
 
 /// Forwards every connection to `target`. Its first line is its address. It answers no requests.
 pub(super) fn main(target: SocketAddr) -> Result<(), Failure> {
@@ -30,7 +30,7 @@ async fn serve(listener: &TcpListener, target: SocketAddr) -> Result<(), Failure
         far.set_nodelay(true)?;
         tokio::spawn(async move {
             // Either peer may disconnect. Missing bytes are detected by the consumer's count.
-            let _ = copy_bidirectional_with_sizes(&mut near, &mut far, PIECE, PIECE).await;
+            let _ = copy_bidirectional_with_sizes(&mut near, &mut far, RELAY_BUFFER, RELAY_BUFFER).await;
         });
     }
 }

@@ -18,9 +18,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::program::{check_count, consumer, producer};
 use super::{runtime, word};
-
-/// The capacity of the pipe from a local producer.
-const LARGE_PIPE: usize = 1024 * 1024;
+use crate::limits::LARGE_PIPE;
 
 /// The time that a stream runs before exits are measured beside it.
 const BESIDE_WARM_UP: Duration = Duration::from_millis(500);

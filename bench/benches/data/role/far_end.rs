@@ -2,19 +2,22 @@
 //! connection's first line requests.
 //!
 //! With `direct …`, the socket is the program's stdin and stdout, as with inetd, and the server copies no bytes. With
-//! `piped …`, the server copies between socket and pipe, as a server that encrypts or frames must do.
+//! `piped …`, the server copies between socket and pipe, as a server that encrypts or frames must do. Its pipes are
+//! enlarged as Baton's are.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use baton_bench::{Failure, worker};
+use rustix::pipe::fcntl_setpipe_size;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_buf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use super::program::{PIECE, consumer, producer};
 use super::{runtime, word};
+use crate::limits::LARGE_PIPE;
 
 /// The longest first line, in bytes.
 const LINE: usize = 64;
@@ -65,12 +68,14 @@ async fn serve(mut stream: TcpStream) -> Result<(), Failure> {
         (_, "produce") => {
             let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
             let stdout = child.stdout.take().ok_or("no pipe")?;
+            let _ = fcntl_setpipe_size(&stdout, LARGE_PIPE);
             copy_buf(&mut BufReader::with_capacity(PIECE, stdout), &mut stream).await?;
             child.wait().await?;
         }
         _ => {
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
             let mut stdin = child.stdin.take().ok_or("no pipe")?;
+            let _ = fcntl_setpipe_size(&stdin, LARGE_PIPE);
             copy_buf(&mut BufReader::with_capacity(PIECE, &mut stream), &mut stdin).await?;
             drop(stdin);
             stream.write_all(&child.wait_with_output().await?.stdout).await?;
