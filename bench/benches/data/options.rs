@@ -1,5 +1,7 @@
 //! The options, and the amount of work.
 
+use baton_bench::ProcessSets;
+
 /// Measures Baton's data path beside ssh and a blind relay and judges it by its bars.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
@@ -10,27 +12,29 @@ pub(crate) struct Options {
     pub(crate) install_ssh: bool,
 }
 
-/// The amount of work. A round visits each participant twice.
+/// The amount of work. A round visits each participant twice. Process sets are started anew.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Bytes of a stream that is timed.
     pub(crate) bulk_bytes: u64,
-    /// Rounds of timed streams.
-    pub(crate) bulk_rounds: usize,
-    /// Rounds of timed streams beside ssh, which is slower.
-    pub(crate) ssh_rounds: usize,
-    /// Rounds of executions.
+    /// Process sets of timed streams.
+    pub(crate) bulk: ProcessSets,
+    /// Process sets of timed streams beside ssh, which is slower.
+    pub(crate) ssh: ProcessSets,
+    /// Rounds of executions in one process set.
     pub(crate) rounds: usize,
+    /// Process sets of executions beside ssh in a library.
+    pub(crate) warm: ProcessSets,
     /// Uncounted executions at the start of a visit.
     pub(crate) warm_up: usize,
     /// Counted executions of a visit.
     pub(crate) executions: usize,
-    /// Rounds of new processes.
-    pub(crate) cold_rounds: usize,
+    /// Process sets beside which new processes run.
+    pub(crate) cold: ProcessSets,
     /// Processes that a visit starts.
     pub(crate) cold_executions: usize,
-    /// Rounds of new processes with a new ssh connection each, which is slower.
-    pub(crate) connection_rounds: usize,
+    /// Process sets beside which new processes with a new ssh connection each run, which is slower.
+    pub(crate) connection: ProcessSets,
     /// Processes that such a visit starts.
     pub(crate) connection_executions: usize,
     /// Bytes of a stream through the slow link.
@@ -41,10 +45,12 @@ pub(crate) struct Plan {
     pub(crate) link_executions: usize,
     /// Bytes of a stream beside stalled sessions.
     pub(crate) stalled_bytes: u64,
-    /// Rounds of such streams.
-    pub(crate) stalled_rounds: usize,
+    /// Process sets of such streams.
+    pub(crate) stalled: ProcessSets,
     /// Idle sessions.
     pub(crate) idle: usize,
+    /// Process sets of executions beside idle sessions.
+    pub(crate) idle_sets: ProcessSets,
     /// Bytes to the stalled readers.
     pub(crate) stall_bytes: u64,
     /// Resamples of each bootstrap.
@@ -52,42 +58,49 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// About twenty minutes.
+    /// About half an hour.
     pub(crate) const FULL: Self = Self {
-        bulk_bytes: 2 << 30,
-        bulk_rounds: 6,
-        ssh_rounds: 5,
+        bulk_bytes: 1 << 30,
+        bulk: sets(12, 1),
+        ssh: sets(10, 1),
         rounds: 40,
+        warm: sets(20, 2),
         warm_up: 3,
         executions: 50,
-        cold_rounds: 30,
-        cold_executions: 15,
-        connection_rounds: 20,
+        cold: sets(20, 2),
+        cold_executions: 10,
+        connection: sets(10, 2),
         connection_executions: 5,
         link_bytes: 100_000_000,
         link_rounds: 3,
         link_executions: 15,
         stalled_bytes: 512 << 20,
-        stalled_rounds: 8,
+        stalled: sets(8, 1),
         idle: 2_000,
+        idle_sets: sets(6, 6),
         stall_bytes: 2 << 30,
         resamples: 2_000,
     };
 
     /// A few minutes. Intervals are wide.
     pub(crate) const QUICK: Self = Self {
-        bulk_bytes: 512 << 20,
-        bulk_rounds: 3,
-        ssh_rounds: 3,
+        bulk_bytes: 256 << 20,
+        bulk: sets(4, 1),
+        ssh: sets(3, 1),
         rounds: 10,
-        cold_rounds: 8,
-        cold_executions: 10,
-        connection_rounds: 5,
+        warm: sets(4, 1),
+        cold: sets(4, 1),
+        connection: sets(3, 1),
         link_bytes: 50_000_000,
         link_rounds: 2,
         stalled_bytes: 128 << 20,
-        stalled_rounds: 3,
+        stalled: sets(3, 1),
         idle: 400,
+        idle_sets: sets(3, 1),
         ..Self::FULL
     };
+}
+
+const fn sets(sets: usize, rounds: usize) -> ProcessSets {
+    ProcessSets { sets, rounds }
 }

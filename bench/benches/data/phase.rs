@@ -12,7 +12,7 @@ mod stalled;
 mod warm;
 
 use baton_bench::stats::{Bar, Bootstrap, Estimate, Rounds, Statistic};
-use baton_bench::{Failure, Phase, Row, Unit, interleave};
+use baton_bench::{Failure, Phase, ProcessSets, Row, Unit, in_sets, interleave};
 
 use crate::options::Plan;
 
@@ -74,6 +74,28 @@ impl BenchContext {
         )
     }
 
+    /// Starts the processes of each set anew, and visits each participant once as an uncounted warm-up, then in rounds.
+    /// Dropping the processes ends them. `start` receives the number of the set.
+    fn in_sets<S>(
+        &self,
+        sets: ProcessSets,
+        participants: usize,
+        mut start: impl FnMut(usize) -> Result<S, Failure>,
+        visit: impl Fn(&S, usize) -> Result<Vec<f64>, Failure>,
+    ) -> Result<Vec<Rounds>, Failure> {
+        let started = |set| {
+            let processes = start(set)?;
+            for participant in 0..participants {
+                visit(&processes, participant)?;
+            }
+            Ok(processes)
+        };
+        in_sets(sets, participants, started, &visit, |processes| {
+            drop(processes);
+            Ok(())
+        })
+    }
+
     /// A row with a ratio.
     fn ratio(&self, id: String, what: String, of: Compared<'_>, statistic: Statistic) -> Row {
         let ratio = |over| self.bootstrap.ratio(over, of.peer, statistic);
@@ -107,9 +129,14 @@ struct Compared<'a> {
     bar: Option<Bar>,
 }
 
-/// A visit that streams once. The sample is seconds per 10^6 bytes.
+/// A visit that streams once.
 fn stream<'a>(bytes: u64, seconds: impl Fn() -> Result<f64, Failure> + 'a) -> Visit<'a> {
-    Box::new(move || Ok(vec![seconds()? / (bytes as f64 / 1e6)]))
+    Box::new(move || Ok(per_megabyte(seconds()?, bytes)))
+}
+
+/// The sample of a stream: seconds per 10^6 bytes.
+fn per_megabyte(seconds: f64, bytes: u64) -> Vec<f64> {
+    vec![seconds / (bytes as f64 / 1e6)]
 }
 
 /// The number in an answer of exactly one number.

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use baton_bench::network;
 use baton_bench::stats::{Rounds, Statistic};
-use baton_bench::{Failure, Row, Unit, Worker};
+use baton_bench::{Failure, Row, Unit, Worker, start_in_turns};
 
-use super::{BenchContext, Compared, Visit, one, stream};
+use super::{BenchContext, Compared, one, per_megabyte};
 use crate::bars;
 use crate::peers::{Baton, FarEndStdio, download_tcp, upload_tcp};
 
@@ -17,6 +17,7 @@ pub(super) fn measure(bench: &BenchContext, control: &str) -> Result<Vec<Row>, F
             .map(|direction| {
                 let (id, what) = names(direction, control);
                 Row::absent(id, what, Unit::Times, why.to_string())
+                    .bar(bars::over_blind(control).map(|[bar, _]| bar))
             })
             .into()),
     }
@@ -29,38 +30,59 @@ fn names(direction: &str, control: &str) -> (String, String) {
     )
 }
 
+/// A process set.
+struct Processes {
+    number: usize,
+    baton: Baton,
+    _far_end: Worker,
+    /// The second relay is for A against A.
+    blind: Vec<Worker>,
+}
+
+impl Processes {
+    fn start(number: usize) -> Result<Self, Failure> {
+        let baton = Baton::start()?;
+        let far_end = Worker::start(&["far-end"], None)?;
+        let blind = start_in_turns(number, 2, |_| Worker::start(&["blind", far_end.ready()], None))?;
+        Ok(Self {
+            number,
+            baton,
+            _far_end: far_end,
+            blind,
+        })
+    }
+}
+
 /// Times a stream of this many bytes through the relay at this address, in seconds.
 type OverTcp = fn(&str, FarEndStdio, u64) -> Result<f64, Failure>;
 
 fn under(bench: &BenchContext, control: &str) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.bulk_bytes;
-    let baton = Baton::start()?;
-    let far_end = Worker::start(&["far-end"], None)?;
-    // The second relay is for A against A.
-    let blind = [(); 2].map(|()| Worker::start(&["blind", far_end.ready()], None));
-    let [first, second] = blind;
-    let (first, second) = (first?, second?);
     let mut rows = Vec::new();
     let directions: [(&str, OverTcp); 2] = [("download", download_tcp), ("upload", upload_tcp)];
     for (index, (direction, over_tcp)) in directions.into_iter().enumerate() {
         let cost = RefCell::new([const { Rounds::new() }; 3]);
-        let own = || {
+        let own = |processes: &Processes| {
+            let baton = &processes.baton;
             let before = baton.cpu_times()?;
             let seconds = one(baton.client.ask(format!("{direction} {bytes}"))?)?;
             for ((cost, before), after) in cost.borrow_mut().iter_mut().zip(before).zip(baton.cpu_times()?) {
                 let used = after.saturating_sub(before).as_secs_f64();
-                cost.add(cost.len(), [used / (bytes as f64 / 1e9)]);
+                cost.add(processes.number, [used / (bytes as f64 / 1e9)]);
             }
-            Ok(seconds)
+            Ok::<_, Failure>(seconds)
         };
-        let participants: [Visit<'_>; 4] = [
-            stream(bytes, own),
-            stream(bytes, || over_tcp(first.ready(), FarEndStdio::Direct, bytes)),
-            stream(bytes, || over_tcp(second.ready(), FarEndStdio::Direct, bytes)),
-            stream(bytes, || over_tcp(first.ready(), FarEndStdio::Piped, bytes)),
-        ];
-        let measured = bench.interleave(bench.plan.bulk_rounds, &participants)?;
-        drop(participants);
+        let visit = |processes: &Processes, visited: usize| {
+            let [first, second] = [0, 1].map(|relay: usize| processes.blind[relay].ready());
+            let seconds = match visited {
+                0 => own(processes)?,
+                1 => over_tcp(first, FarEndStdio::Direct, bytes)?,
+                2 => over_tcp(second, FarEndStdio::Direct, bytes)?,
+                _ => over_tcp(first, FarEndStdio::Piped, bytes)?,
+            };
+            Ok(per_megabyte(seconds, bytes))
+        };
+        let measured = bench.in_sets(bench.plan.bulk, 4, Processes::start, visit)?;
         let [own, peer, peer_again, piped] = &measured[..] else {
             return Err("not four participants".into());
         };

@@ -1,46 +1,56 @@
 //! A new `baton exec` beside a new `ssh`. `baton exec` connects, does the handshake, runs `/bin/true` and exits. `ssh`
 //! uses a warm control master.
 
-use std::process::Command;
-
 use baton_bench::floor::PROGRAM;
-use baton_bench::ssh::{Route, Ssh};
+use baton_bench::ssh::{Master, Route, Ssh};
 use baton_bench::stats::Statistic;
-use baton_bench::{Failure, Row, Unit, Worker};
+use baton_bench::{Failure, Row, Unit, Worker, start_in_turns};
 use baton_support::process::Stack;
 
-use super::{BenchContext, Compared, Visit};
+use super::{BenchContext, Compared};
 use crate::bars;
 use crate::peers::{cold, exec};
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let argv = [PROGRAM.to_owned()];
     let sink = Worker::start(&["sink"], None)?;
-    let (quiet, exporting) = (Stack::start(None)?, Stack::start(Some(sink.ready()))?);
     let ssh = Ssh::start();
-    let masters = match &ssh {
-        Ok(ssh) => Some([
-            // The second master is for A against A.
-            ssh.master("first", Route::Direct)?,
-            ssh.master("second", Route::Direct)?,
-            ssh.master("jump", Route::Jump)?,
-        ]),
-        Err(_) => None,
+    // The second master is for A against A.
+    let routes = match &ssh {
+        Ok(_) => &[Route::Direct, Route::Direct, Route::Jump][..],
+        Err(_) => &[],
     };
     let executions = bench.plan.cold_executions;
-    let visit = |command: &dyn Fn() -> Result<Command, Failure>| {
-        (0..executions)
-            .map(|_| cold(command()?))
-            .collect::<Result<Vec<_>, _>>()
+    let start = |set| {
+        let (mut stacks, mut masters) = ([None, None], Vec::new());
+        for started in start_in_turns(set, 2 + routes.len(), |process| match (process, &ssh) {
+            (0 | 1, _) => {
+                let collector = (process == 1).then(|| sink.ready());
+                stacks[process] = Some(Stack::start(collector)?);
+                Ok(None)
+            }
+            (master, Ok(ssh)) => {
+                let route = routes[master - 2];
+                Ok(Some(ssh.master(&format!("{set}-{master}"), route)?))
+            }
+            (_, Err(why)) => Err(why.to_string().into()),
+        })? {
+            masters.extend(started);
+        }
+        let [Some(quiet), Some(exporting)] = stacks else {
+            return Err("not two process sets of Baton".into());
+        };
+        Ok(([quiet, exporting], masters))
     };
-    let mut participants: Vec<Visit<'_>> = vec![
-        Box::new(|| visit(&|| exec(&quiet, None, &argv))),
-        Box::new(|| visit(&|| exec(&exporting, Some(sink.ready()), &argv))),
-    ];
-    for master in masters.iter().flatten() {
-        participants.push(Box::new(move || visit(&|| Ok(master.command(PROGRAM)))));
-    }
-    let measured = bench.interleave(bench.plan.cold_rounds, &participants)?;
+    let visit = |(stacks, masters): &([Stack; 2], Vec<Master>), visited: usize| {
+        let command = || match visited {
+            0 => exec(&stacks[0], None, &argv),
+            1 => exec(&stacks[1], Some(sink.ready()), &argv),
+            master => Ok(masters[master - 2].command(PROGRAM)),
+        };
+        (0..executions).map(|_| cold(command()?)).collect()
+    };
+    let measured = bench.in_sets(bench.plan.cold, 2 + routes.len(), start, visit)?;
 
     let mut rows = Vec::new();
     let names = [
@@ -65,10 +75,13 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
                 rows.push(bench.ratio(id, what, compared, Statistic::P50));
             }
         }
-        (_, Err(why)) => rows.extend(names.map(|(id, what)| {
-            let (id, what) = (format!("{id}_p50"), format!("{what}, p50"));
-            Row::absent(id, what, Unit::Times, why.to_string())
-        })),
+        (_, Err(why)) => {
+            let bars = [bars::SSH_COLD, bars::SSH_COLD_EXPORT];
+            rows.extend(names.into_iter().zip(bars).map(|((id, what), bar)| {
+                let (id, what) = (format!("{id}_p50"), format!("{what}, p50"));
+                Row::absent(id, what, Unit::Times, why.to_string()).bar(Some(bar))
+            }));
+        }
         _ => return Err("not three masters".into()),
     }
     let names = [

@@ -7,7 +7,7 @@ use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit};
 use baton_support::process::Stack;
 
-use super::{BenchContext, Compared, Visit};
+use super::{BenchContext, Compared};
 use crate::peers::{cold, exec};
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
@@ -19,20 +19,14 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     };
     let key_exchange = ssh.key_exchange()?;
     let argv = [PROGRAM.to_owned()];
-    let stack = Stack::start(None)?;
     let executions = bench.plan.connection_executions;
-    let connect = || (0..executions).map(|_| cold(ssh.command(PROGRAM))).collect();
-    let participants: [Visit<'_>; 3] = [
-        Box::new(|| {
-            (0..executions)
-                .map(|_| cold(exec(&stack, None, &argv)?))
-                .collect()
-        }),
-        Box::new(connect),
-        // For A against A.
-        Box::new(connect),
-    ];
-    let measured = bench.interleave(bench.plan.connection_rounds, &participants)?;
+    let visit = |stack: &Stack, visited: usize| match visited {
+        0 => (0..executions).map(|_| cold(exec(stack, None, &argv)?)).collect(),
+        // The third is for A against A.
+        _ => (0..executions).map(|_| cold(ssh.command(PROGRAM))).collect(),
+    };
+    let start = |_| Ok(Stack::start(None)?);
+    let measured = bench.in_sets(bench.plan.connection, 3, start, visit)?;
     let [own, peer, peer_again] = &measured[..] else {
         return Err("not three participants".into());
     };

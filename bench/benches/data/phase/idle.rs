@@ -3,74 +3,65 @@
 //! A relay allows 64 sessions per exec-server, so there are many exec-servers. Relay and exec-servers are the real
 //! binary. The clients are a few processes with many sessions each.
 
-use baton_bench::stats::Statistic;
-use baton_bench::{Failure, Row, Worker};
-use baton_support::process::usage;
+use std::cell::RefCell;
 
-use super::{BenchContext, Compared, Visit, kibibytes};
+use baton_bench::stats::{Rounds, Statistic};
+use baton_bench::{Failure, Row, Unit, Worker, in_sets, start_in_turns};
+use baton_support::process::{RunningProgram, usage};
+
+use super::{BenchContext, Compared};
 use crate::bars;
 use crate::limits::{CROWDS, SESSIONS};
 use crate::peers::{Baton, key};
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let sessions = bench.plan.idle;
-    let baton = Baton::start()?;
-    let alone = [Baton::start()?, Baton::start()?];
+    let memory = RefCell::new(Memory::default());
     let request = format!("sequential {} {}", bench.plan.warm_up, bench.plan.executions);
-    // Each relay allocates its buffers before its memory is measured.
-    for baton in alone.iter().chain([&baton]) {
-        baton.client.ask(&request)?;
-    }
-
-    // The least number of exec-servers, all with the same number of sessions, which is rounded up.
-    let count = sessions.div_ceil(SESSIONS);
-    let each = sessions.div_ceil(count);
-    let servers: Vec<_> = (0..count)
-        .map(|number| {
-            baton
-                .stack
-                .another_exec_server(&format!("exec_server_key_{number}"))
-        })
-        .collect::<Result<_, _>>()?;
-    let resident = |pid: u32| Ok::<_, Failure>(usage::resident_bytes(pid)? as f64);
-    let of_servers = || {
-        let each = servers.iter().map(|(server, _)| resident(server.pid()));
-        each.sum::<Result<f64, _>>()
+    let start = |number: usize| {
+        let mut beside = None;
+        // The second stack alone is for A against A.
+        let alone = start_in_turns(number, 3, |process| match process {
+            0 => {
+                beside = Some(Beside::start(bench.plan.idle, &request)?);
+                Ok(None)
+            }
+            _ => Baton::start().map(Some),
+        })?;
+        let beside = beside.ok_or("no idle sessions")?;
+        let alone: Vec<_> = alone.into_iter().flatten().collect();
+        memory.borrow_mut().opened(number, &beside);
+        Ok::<_, Failure>((beside, alone))
     };
-    let relay = baton.stack.relay.pid();
-    let (relay_before, servers_before) = (resident(relay)?, of_servers()?);
-    let key = key(&baton.stack)?;
-    let mut crowds = Vec::new();
-    let mut opened = 0.0;
-    for servers in servers.chunks(servers.len().div_ceil(CROWDS)) {
-        let tickets: Vec<String> = servers.iter().map(|(_, ticket)| ticket.to_string()).collect();
-        let mut arguments = vec!["crowd", &key[..]];
-        arguments.extend(tickets.iter().map(String::as_str));
-        let crowd = Worker::start(&arguments, None)?;
-        opened += super::one(crowd.ask(format!("open {each}"))?)?;
-        crowds.push(crowd);
-    }
-    let (relay_after, servers_after) = (resident(relay)?, of_servers()?);
+    let visit = |(beside, alone): &(Beside, Vec<Baton>), visited: usize| match visited {
+        0 => beside.baton.client.ask(&request),
+        peer => alone[peer - 1].client.ask(&request),
+    };
+    let stop = |(beside, _): (Beside, Vec<Baton>)| memory.borrow_mut().later(&beside);
+    let warmed = |number| {
+        let processes = start(number)?;
+        (0..3).try_for_each(|visited| visit(&processes, visited).map(drop))?;
+        Ok(processes)
+    };
+    let measured = in_sets(bench.plan.idle_sets, 3, warmed, visit, stop)?;
+    let memory = memory.into_inner();
+    let opened = memory.sessions;
+    let kibibytes = |id: &str, what: String, of: &Rounds| {
+        let estimate = bench.bootstrap.value(of, Statistic::Mean).times(1.0 / 1024.0);
+        Row::new(id, what, Unit::Kibibytes, estimate, of)
+    };
     let mut rows = vec![
         kibibytes(
-            "idle_relay".to_owned(),
+            "idle_relay",
             format!("relay, for each of {opened} idle sessions"),
-            (relay_after - relay_before) / opened,
+            &memory.relay,
         )
         .bar(Some(bars::IDLE_MEMORY)),
         kibibytes(
-            "idle_exec_server".to_owned(),
+            "idle_exec_server",
             format!("exec-server, for each of {opened} idle sessions"),
-            (servers_after - servers_before) / opened,
+            &memory.exec_servers,
         ),
     ];
-
-    let participants: [Visit<'_>; 3] = [
-        Box::new(|| baton.client.ask(&request)),
-        Box::new(|| alone[0].client.ask(&request)),
-        Box::new(|| alone[1].client.ask(&request)),
-    ];
-    let measured = bench.interleave(bench.plan.rounds, &participants)?;
     let [own, peer, peer_again] = &measured[..] else {
         return Err("not three participants".into());
     };
@@ -83,7 +74,94 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let what = format!("warm `Run` beside {opened} idle sessions over alone, p50");
     rows.push(bench.ratio("idle_run_p50".to_owned(), what, compared, Statistic::P50));
     let what = format!("relay, for each of {opened} idle sessions, after that");
-    let later = (resident(relay)? - relay_before) / opened;
-    rows.push(kibibytes("idle_relay_later".to_owned(), what, later));
+    rows.push(kibibytes("idle_relay_later", what, &memory.relay_later));
     Ok(rows)
+}
+
+/// Bytes for each session, by process set.
+#[derive(Default)]
+struct Memory {
+    sessions: f64,
+    relay: Rounds,
+    exec_servers: Rounds,
+    relay_later: Rounds,
+}
+
+impl Memory {
+    fn opened(&mut self, set: usize, beside: &Beside) {
+        self.sessions = beside.opened;
+        self.relay.add(set, [beside.relay_bytes]);
+        self.exec_servers.add(set, [beside.exec_server_bytes]);
+    }
+
+    fn later(&mut self, beside: &Beside) -> Result<(), Failure> {
+        let now = resident(beside.baton.stack.relay.pid())?;
+        let set = self.relay_later.len();
+        self.relay_later
+            .add(set, [(now - beside.relay_before) / beside.opened]);
+        Ok(())
+    }
+}
+
+/// A process set of Baton whose relay has many idle sessions.
+struct Beside {
+    baton: Baton,
+    _servers: Vec<RunningProgram>,
+    _crowds: Vec<Worker>,
+    /// The number of idle sessions.
+    opened: f64,
+    /// Memory of the relay before they were opened.
+    relay_before: f64,
+    /// The growth of the relay for each session.
+    relay_bytes: f64,
+    /// The growth of the exec-servers for each session.
+    exec_server_bytes: f64,
+}
+
+impl Beside {
+    /// `warm_up` is requested before memory is measured, because the relay allocates its buffers for it.
+    fn start(sessions: usize, warm_up: &str) -> Result<Self, Failure> {
+        let baton = Baton::start()?;
+        baton.client.ask(warm_up)?;
+        // The least number of exec-servers, all with the same number of sessions, which is rounded up.
+        let count = sessions.div_ceil(SESSIONS);
+        let each = sessions.div_ceil(count);
+        let (servers, tickets): (Vec<_>, Vec<_>) = (0..count)
+            .map(|number| {
+                baton
+                    .stack
+                    .another_exec_server(&format!("exec_server_key_{number}"))
+            })
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        let of_servers = || {
+            let each = servers.iter().map(|server| resident(server.pid()));
+            each.sum::<Result<f64, _>>()
+        };
+        let relay = baton.stack.relay.pid();
+        let (relay_before, servers_before) = (resident(relay)?, of_servers()?);
+        let key = key(&baton.stack)?;
+        let (mut crowds, mut opened) = (Vec::new(), 0.0);
+        for tickets in tickets.chunks(tickets.len().div_ceil(CROWDS)) {
+            let mut arguments = vec!["crowd", &key[..]];
+            arguments.extend(tickets.iter().map(String::as_str));
+            let crowd = Worker::start(&arguments, None)?;
+            opened += super::one(crowd.ask(format!("open {each}"))?)?;
+            crowds.push(crowd);
+        }
+        Ok(Self {
+            relay_bytes: (resident(relay)? - relay_before) / opened,
+            exec_server_bytes: (of_servers()? - servers_before) / opened,
+            baton,
+            _servers: servers,
+            _crowds: crowds,
+            opened,
+            relay_before,
+        })
+    }
+}
+
+fn resident(pid: u32) -> Result<f64, Failure> {
+    Ok(usage::resident_bytes(pid)? as f64)
 }

@@ -1,11 +1,11 @@
 //! Download and upload beside ssh through a jump host, over warm connections.
 
 use baton_bench::network::congestion_control;
-use baton_bench::ssh::{Route, Ssh};
+use baton_bench::ssh::{Master, Route, Ssh};
 use baton_bench::stats::Statistic;
-use baton_bench::{Failure, Row, Unit};
+use baton_bench::{Failure, Row, Unit, start_in_turns};
 
-use super::{BenchContext, Compared, Direction, Visit, one, stream};
+use super::{BenchContext, Compared, Direction, one, per_megabyte};
 use crate::bars;
 use crate::peers::{Baton, download_cli, exec, quoted, upload_cli};
 use crate::role::program::{consumer, producer};
@@ -22,16 +22,28 @@ pub(super) fn measure(bench: &BenchContext, direction: Direction) -> Result<Vec<
     let what = format!("{direction} over `ssh -J`, aes128-gcm, {control}");
     let ssh = match Ssh::start() {
         Ok(ssh) => ssh,
-        Err(why) => return Ok(vec![Row::absent(id, what, Unit::Times, why.to_string())]),
+        Err(why) => {
+            return Ok(vec![
+                Row::absent(id, what, Unit::Times, why.to_string()).bar(Some(bar)),
+            ]);
+        }
     };
     let bytes = bench.plan.bulk_bytes;
-    let baton = Baton::start()?;
-    // The second master is for A against A.
-    let (first, second) = (
-        ssh.master("first", Route::Jump)?,
-        ssh.master("second", Route::Jump)?,
-    );
-    let straight = ssh.master("straight", Route::Direct)?;
+    let start = |set| {
+        let mut baton = None;
+        // The second master is for A against A.
+        let routes = [Route::Jump, Route::Jump, Route::Direct];
+        let masters = start_in_turns(set, 1 + routes.len(), |process| match process.checked_sub(1) {
+            None => {
+                baton = Some(Baton::start()?);
+                Ok(None)
+            }
+            // A master that has just ended may still remove its socket.
+            Some(route) => Ok(Some(ssh.master(&format!("{set}-{route}"), routes[route])?)),
+        })?;
+        let masters: Vec<_> = masters.into_iter().flatten().collect();
+        Ok((baton.ok_or("no process set of Baton")?, masters))
+    };
     let argv = if is_download {
         producer(bytes, None)?
     } else {
@@ -44,14 +56,15 @@ pub(super) fn measure(bench: &BenchContext, direction: Direction) -> Result<Vec<
             upload_cli(command, bytes)
         }
     };
-    let participants: [Visit<'_>; 5] = [
-        stream(bytes, || over(exec(&baton.stack, None, &argv)?)),
-        stream(bytes, || one(baton.client.ask(format!("{direction} {bytes}"))?)),
-        stream(bytes, || over(first.command(&quoted(&argv)))),
-        stream(bytes, || over(second.command(&quoted(&argv)))),
-        stream(bytes, || over(straight.command(&quoted(&argv)))),
-    ];
-    let measured = bench.interleave(bench.plan.ssh_rounds, &participants)?;
+    let visit = |(baton, masters): &(Baton, Vec<Master>), visited: usize| {
+        let seconds = match visited {
+            0 => over(exec(&baton.stack, None, &argv)?)?,
+            1 => one(baton.client.ask(format!("{direction} {bytes}"))?)?,
+            master => over(masters[master - 2].command(&quoted(&argv)))?,
+        };
+        Ok(per_megabyte(seconds, bytes))
+    };
+    let measured = bench.in_sets(bench.plan.ssh, 5, start, visit)?;
     let [cli, library, peer, peer_again, straight] = &measured[..] else {
         return Err("not five participants".into());
     };

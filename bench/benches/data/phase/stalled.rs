@@ -8,28 +8,28 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use baton_bench::stats::Statistic;
-use baton_bench::{Failure, Row, Worker};
+use baton_bench::{Failure, Row, Worker, start_in_turns};
 use baton_support::process::usage;
 
-use super::{BenchContext, Compared, Visit, one, stream};
+use super::{BenchContext, Compared, one, per_megabyte};
 use crate::bars;
 use crate::limits::{SESSIONS, SETTLE};
 use crate::peers::{Baton, key};
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.stalled_bytes;
-    let beside = Beside::start()?;
-    // The second stack is for A against A.
-    let alone = [Baton::start()?, Baton::start()?];
     let mut rows = Vec::new();
     for direction in ["download", "upload"] {
         let own = |client: &Worker| one(client.ask(format!("{direction} {bytes}"))?);
-        let participants: [Visit<'_>; 3] = [
-            stream(bytes, || beside.while_stalled(|| own(&beside.baton.client))),
-            stream(bytes, || own(&alone[0].client)),
-            stream(bytes, || own(&alone[1].client)),
-        ];
-        let measured = bench.interleave(bench.plan.stalled_rounds, &participants)?;
+        let visit = |processes: &Processes, visited: usize| {
+            let Processes { beside, alone } = processes;
+            let seconds = match visited {
+                0 => beside.while_stalled(|| own(&beside.baton.client))?,
+                peer => own(&alone[peer - 1].client)?,
+            };
+            Ok(per_megabyte(seconds, bytes))
+        };
+        let measured = bench.in_sets(bench.plan.stalled, 3, Processes::start, visit)?;
         let [own, peer, peer_again] = &measured[..] else {
             return Err("not three participants".into());
         };
@@ -54,12 +54,15 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         Ok::<_, Failure>(started.elapsed().as_secs_f64())
     };
     const TIMES: usize = 10;
-    let participants: [Visit<'_>; 3] = [
-        Box::new(|| beside.while_stalled(|| (0..TIMES).map(|_| register(&beside.baton)).collect())),
-        Box::new(|| (0..TIMES).map(|_| register(&alone[0])).collect()),
-        Box::new(|| (0..TIMES).map(|_| register(&alone[1])).collect()),
-    ];
-    let measured = bench.interleave(bench.plan.stalled_rounds, &participants)?;
+    let visit = |processes: &Processes, visited: usize| {
+        let Processes { beside, alone } = processes;
+        let registers = |baton: &Baton| (0..TIMES).map(|_| register(baton)).collect();
+        match visited {
+            0 => beside.while_stalled(|| registers(&beside.baton)),
+            peer => registers(&alone[peer - 1]),
+        }
+    };
+    let measured = bench.in_sets(bench.plan.stalled, 3, Processes::start, visit)?;
     let [own, peer, peer_again] = &measured[..] else {
         return Err("not three participants".into());
     };
@@ -78,8 +81,30 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     ));
     let what = "a new exec-server, from start to registered, beside them, p50".to_owned();
     rows.push(bench.milliseconds("register_p50".to_owned(), what, own, Statistic::P50));
-    beside.check()?;
     Ok(rows)
+}
+
+/// A process set. The second stack alone is for A against A.
+struct Processes {
+    beside: Beside,
+    alone: Vec<Baton>,
+}
+
+impl Processes {
+    fn start(number: usize) -> Result<Self, Failure> {
+        let mut beside = None;
+        let alone = start_in_turns(number, 3, |process| match process {
+            0 => {
+                beside = Some(Beside::start()?);
+                Ok(None)
+            }
+            _ => Baton::start().map(Some),
+        })?;
+        Ok(Self {
+            beside: beside.ok_or("no stalled sessions")?,
+            alone: alone.into_iter().flatten().collect(),
+        })
+    }
 }
 
 /// A stack with 63 sessions that stall on demand, and capacity for the session that is measured.
@@ -116,7 +141,9 @@ impl Beside {
         self.crowd.freeze()?;
         let worked = self.settle().and_then(|()| work());
         self.crowd.thaw()?;
-        worked
+        let worked = worked?;
+        self.check()?;
+        Ok(worked)
     }
 
     /// Waits until neither relay nor exec-server uses CPU time.

@@ -2,9 +2,9 @@
 
 use baton_bench::ssh::Ssh;
 use baton_bench::stats::Statistic;
-use baton_bench::{Failure, Row, Unit, Worker};
+use baton_bench::{Failure, Row, Unit, Worker, start_in_turns};
 
-use super::{BenchContext, Compared, Visit};
+use super::{BenchContext, Compared};
 use crate::bars;
 use crate::peers::Baton;
 
@@ -14,23 +14,30 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         Ok(ssh) => ssh,
         Err(why) => {
             let row = Row::absent("run_over_ssh_p50", what, Unit::Times, why.to_string());
-            return Ok(vec![row]);
+            return Ok(vec![row.bar(Some(bars::SSH_WARM))]);
         }
     };
     let (port, key) = (ssh.port().to_string(), ssh.user_key());
     let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
-    let baton = Baton::start()?;
-    // The second client is for A against A.
-    let first = Worker::start(&["ssh", &port, key], None)?;
-    let second = Worker::start(&["ssh", &port, key], None)?;
     let request = format!("sequential {} {}", bench.plan.warm_up, bench.plan.executions);
-    let visit = |worker: &Worker| worker.ask(&request);
-    let participants: [Visit<'_>; 3] = [
-        Box::new(|| visit(&baton.client)),
-        Box::new(|| visit(&first)),
-        Box::new(|| visit(&second)),
-    ];
-    let measured = bench.interleave(bench.plan.rounds, &participants)?;
+    let start = |set| {
+        let mut baton = None;
+        // The second client of ssh is for A against A.
+        let clients = start_in_turns(set, 3, |process| match process {
+            0 => {
+                baton = Some(Baton::start()?);
+                Ok(None)
+            }
+            _ => Worker::start(&["ssh", &port, key], None).map(Some),
+        })?;
+        let clients: Vec<_> = clients.into_iter().flatten().collect();
+        Ok((baton.ok_or("no process set of Baton")?, clients))
+    };
+    let visit = |(baton, clients): &(Baton, Vec<Worker>), visited: usize| match visited {
+        0 => baton.client.ask(&request),
+        client => clients[client - 1].ask(&request),
+    };
+    let measured = bench.in_sets(bench.plan.warm, 3, start, visit)?;
     let [own, peer, peer_again] = &measured[..] else {
         return Err("not three participants".into());
     };
