@@ -36,7 +36,8 @@ pub fn write(mut to: impl Write, records: &[CallRecord]) -> io::Result<()> {
     to.write_all(b"\n")
 }
 
-fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
+/// `records` as one OTLP request.
+pub fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
     let mut resource_spans = Vec::new();
     for (side, part) in [
         (Side::Client, Component::Client),
