@@ -141,6 +141,13 @@ fn no_grpc_and_no_channel_is_in_the_tree_of_turns() {
     assert_eq!(tree, ["baton-proto", "baton-trace", "baton-turn"]);
 }
 
+/// Readers of a corpus need neither the exporter nor a runtime.
+#[test]
+fn no_runtime_and_no_exporter_is_in_the_tree_of_the_corpus() {
+    assert_tree("baton-corpus", &["baton-trace", "zstd"], RUNTIMES);
+    assert_tree("baton-corpus", &["zstd-sys"], &["baton-export", "baton-fuzz"]);
+}
+
 /// No event can wait for the metadata store, because the exec-server does not link it.
 #[test]
 fn the_store_is_not_in_the_exec_servers_dependency_tree() {

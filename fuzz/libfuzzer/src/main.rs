@@ -19,6 +19,7 @@ fn chosen() -> Target {
         baton_channel::fuzz::TARGETS,
         baton_trace::fuzz::TARGETS,
         baton_export::fuzz::TARGETS,
+        baton_corpus::fuzz::TARGETS,
         baton_analyze::fuzz::TARGETS,
         baton_exec_server::fuzz::TARGETS,
         baton_core_client::fuzz::TARGETS,

@@ -1,0 +1,323 @@
+//! A corpus as several processes write it, and as crashes leave it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dictionary::FrameReader;
+use crate::part::TracePart;
+use crate::samples::{Names, Samples};
+use crate::segment::{Gap, Item, SegmentReader};
+
+const NAMES: Names = Names {
+    programs: &["terraform", "pytest"],
+    labels: &["plan", "check"],
+    threads: &["a", "b"],
+    hosts: &["one", "two"],
+};
+
+fn parts(count: usize, seed: u64) -> Vec<TracePart<'static>> {
+    let mut samples = Samples::new(NAMES, seed);
+    (0..count)
+        .map(|_| {
+            let record = samples.record();
+            samples.part(&record)
+        })
+        .collect()
+}
+
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let is_segment = |path: &PathBuf| is_segment_name(&path.file_name().unwrap().to_string_lossy());
+    let mut segments: Vec<_> = names.filter(is_segment).collect();
+    segments.sort_unstable();
+    segments
+}
+
+/// The parts in some segments as text, by trace id, and the gaps.
+fn read(segments: &[PathBuf]) -> (BTreeMap<u128, String>, Vec<Gap>) {
+    let (mut found, mut gaps) = (BTreeMap::new(), Vec::new());
+    let (mut frames, mut content) = (FrameReader::default(), Vec::new());
+    for path in segments {
+        let mut reader = SegmentReader::new(segment::open(path).unwrap());
+        while let Some(item) = reader.next_item().unwrap() {
+            match item {
+                Item::Block(block) => {
+                    let deliver = |part: Result<TracePart<'_>, _>| {
+                        let part = part.unwrap();
+                        let twice = found.insert(part.trace_id, format!("{part:?}"));
+                        assert_eq!(twice, None);
+                    };
+                    block.parts(&mut frames, &mut content, deliver).unwrap();
+                }
+                Item::Gap(gap) => gaps.push(gap),
+            }
+        }
+    }
+    (found, gaps)
+}
+
+fn expected(parts: &[TracePart<'_>]) -> BTreeMap<u128, String> {
+    parts
+        .iter()
+        .map(|part| (part.trace_id, format!("{part:?}")))
+        .collect()
+}
+
+#[test]
+fn what_was_appended_is_read_before_and_after_recompression() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = parts(200, 1);
+    let corpus = Corpus::open(dir.path()).unwrap().with_segment_bytes(20_000);
+    let mut closed = 0;
+    for part in &parts {
+        closed += u32::from(corpus.append(part).unwrap().closed_a_segment);
+    }
+    let before = segments(dir.path());
+    assert!(closed >= 2 && before.len() as u32 == closed + 1);
+    assert_eq!(read(&before), (expected(&parts), vec![]));
+    let compacted = compact(dir.path(), false).unwrap();
+    assert_eq!(compacted.segments, u64::from(closed));
+    assert!(compacted.bytes_after < compacted.bytes_before);
+    assert_eq!(segments(dir.path()), before, "segments keep their names");
+    assert_eq!(read(&before), (expected(&parts), vec![]));
+    // Once is enough.
+    assert_eq!(compact(dir.path(), false).unwrap(), Compacted::default());
+    assert_eq!(compact(dir.path(), true).unwrap().segments, 1);
+    assert_eq!(read(&before), (expected(&parts), vec![]));
+    corpus.append(&super::tests::parts(1, 9)[0]).unwrap();
+    assert_eq!(segments(dir.path()).len(), before.len() + 1);
+}
+
+#[test]
+fn a_trace_takes_a_fraction_of_its_json() {
+    let mut samples = Samples::new(NAMES, 3);
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    let mut json = Vec::new();
+    for _ in 0..500 {
+        let record = samples.record();
+        baton_export::json::write(&mut json, std::slice::from_ref(&record)).unwrap();
+        corpus.append(&samples.part(&record)).unwrap();
+    }
+    let bytes = |dir: &Path| -> u64 {
+        segments(dir)
+            .iter()
+            .map(|path| path.metadata().unwrap().len())
+            .sum()
+    };
+    let single = bytes(dir.path()) as f64 / json.len() as f64;
+    compact(dir.path(), true).unwrap();
+    let together = bytes(dir.path()) as f64 / json.len() as f64;
+    println!(
+        "{} bytes of JSON a trace; {single:.4} and {together:.4} of it",
+        json.len() / 500
+    );
+    assert!(single < 0.06 && together < 0.03, "{single} {together}");
+}
+
+#[test]
+fn a_torn_tail_is_passed_over_by_readers_and_removed_by_the_next_append() {
+    let parts = parts(3, 4);
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    corpus.append(&parts[0]).unwrap();
+    let segment = segments(dir.path()).remove(0);
+    let first = fs::metadata(&segment).unwrap().len() as usize;
+    corpus.append(&parts[1]).unwrap();
+    let whole = fs::read(&segment).unwrap();
+    for cut in first + 1..whole.len() {
+        fs::write(&segment, &whole[..cut]).unwrap();
+        let (found, gaps) = read(std::slice::from_ref(&segment));
+        assert_eq!(found, expected(&parts[..1]));
+        let tail = Gap {
+            offset: first as u64,
+            len: (cut - first) as u64,
+            is_tail: true,
+            version: None,
+        };
+        assert_eq!(gaps, [tail]);
+        let appended = corpus.append(&parts[2]).unwrap();
+        assert_eq!(appended.torn_bytes, (cut - first) as u64);
+        let (found, gaps) = read(std::slice::from_ref(&segment));
+        assert_eq!(found, expected(&[parts[0].clone(), parts[2].clone()]));
+        assert_eq!(gaps, []);
+    }
+    // A file system may leave zeros in the place of what was not written.
+    let mut zeros = whole.clone();
+    zeros[first..].fill(0);
+    fs::write(&segment, &zeros).unwrap();
+    let appended = corpus.append(&parts[2]).unwrap();
+    assert_eq!(appended.torn_bytes, (whole.len() - first) as u64);
+}
+
+#[test]
+fn a_damaged_block_costs_no_other() {
+    let parts = parts(5, 5);
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    let mut ends = vec![0];
+    for part in &parts {
+        corpus.append(part).unwrap();
+        ends.push(fs::metadata(&segments(dir.path())[0]).unwrap().len() as usize);
+    }
+    let segment = segments(dir.path()).remove(0);
+    let whole = fs::read(&segment).unwrap();
+    for at in (ends[2]..ends[3]).step_by(3) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&segment, &damaged).unwrap();
+        let (found, gaps) = read(std::slice::from_ref(&segment));
+        let mut others = parts.clone();
+        others.remove(2);
+        assert_eq!(found, expected(&others), "byte {at}");
+        assert_eq!((gaps[0].offset, gaps.len()), (ends[2] as u64, 1));
+        assert_eq!(compact(dir.path(), true).unwrap().damaged, 1);
+        assert_eq!(fs::read(&segment).unwrap(), damaged, "a damaged segment stays");
+    }
+}
+
+#[test]
+fn processes_that_append_at_once_lose_nothing_and_a_reader_finds_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let all: Vec<_> = (0..4).map(|seed| parts(60, 10 + seed)).collect();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = all
+            .iter()
+            .map(|parts| {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    // Each append opens the files anew, as each process does.
+                    let corpus = Corpus::open(dir).unwrap().with_segment_bytes(10_000);
+                    for part in parts {
+                        corpus.append(part).unwrap();
+                    }
+                })
+            })
+            .collect();
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            compact(dir.path(), false).unwrap();
+            let (_, gaps) = read(&segments(dir.path()));
+            assert_eq!(gaps, []);
+        }
+    });
+    compact(dir.path(), true).unwrap();
+    assert_eq!(read(&segments(dir.path())), (expected(&all.concat()), vec![]));
+}
+
+#[test]
+fn a_recompression_that_was_killed_leaves_everything_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = parts(10, 6);
+    let corpus = Corpus::open(dir.path()).unwrap();
+    for part in &parts {
+        corpus.append(part).unwrap();
+    }
+    let segment = segments(dir.path()).remove(0);
+    let name = segment.file_name().unwrap().to_string_lossy().into_owned();
+    let left = dir.path().join(name::temporary(&name));
+    fs::write(&left, &fs::read(&segment).unwrap()[..100]).unwrap();
+    assert_eq!(segments(dir.path()), [segment]);
+    compact(dir.path(), true).unwrap();
+    assert!(!left.exists());
+    assert_eq!(read(&segments(dir.path())), (expected(&parts), vec![]));
+}
+
+#[test]
+fn a_corpus_is_its_owner_s_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b");
+    let corpus = Corpus::open(&deep).unwrap();
+    corpus.append(&parts(1, 1)[0]).unwrap();
+    compact(&deep, true).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&deep), 0o700);
+    for entry in fs::read_dir(&deep).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::File::create(&file).unwrap().write_all(b"x").unwrap();
+    let error = Corpus::open(&file).unwrap_err();
+    assert!(matches!(error, CorpusError::MakeDirectory { .. }), "{error}");
+    // Root may write anywhere.
+    if !rustix::process::geteuid().is_root() {
+        let closed = dir.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
+        assert!(matches!(Corpus::open(&closed), Err(CorpusError::Write { .. })));
+    }
+}
+
+#[test]
+fn a_frame_with_another_dictionary_says_so() {
+    let frame = FrameReader::default().decompress(
+        // A frame header that names dictionary 7 (RFC 8878, section 3.1.1.1), and an empty block.
+        &[0x28, 0xb5, 0x2f, 0xfd, 0x21, 7, 0, 1, 0, 0],
+        &mut Vec::new(),
+    );
+    assert_eq!(frame, Err(dictionary::FrameError::UnknownDictionary { id: 7 }));
+    let message = dictionary::FrameError::UnknownDictionary { id: 7 }.to_string();
+    assert!(message.contains("dictionary 7"), "{message}");
+}
+
+#[test]
+fn the_dictionaries_have_ids_and_fit() {
+    let ids: Vec<_> = dictionary::DICTIONARIES
+        .iter()
+        .map(|one| dictionary::id(one))
+        .collect();
+    assert!(ids.iter().all(|id| *id != 0), "{ids:?}");
+    assert!(dictionary::DICTIONARIES.iter().all(|one| one.len() <= 112 * 1024));
+}
+
+#[test]
+fn a_lost_name_of_the_active_segment_begins_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    let parts = parts(3, 8);
+    corpus.append(&parts[0]).unwrap();
+    fs::write(dir.path().join(".lock"), [0xff; 40]).unwrap();
+    corpus.append(&parts[1]).unwrap();
+    fs::remove_file(&segments(dir.path())[0]).unwrap();
+    corpus.append(&parts[2]).unwrap();
+    fs::write(dir.path().join(".lock"), "../elsewhere.traces.zst").unwrap();
+    corpus.append(&parts[0]).unwrap();
+    assert!(!dir.path().parent().unwrap().join("elsewhere.traces.zst").exists());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_order_of_appends_rotations_and_recompressions_keeps_every_trace(
+        steps in prop::collection::vec((0u8..8, 500u64..20_000), 1..60), seed in any::<u64>()
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = parts(steps.len(), seed);
+        let mut appended = Vec::new();
+        for ((step, segment_bytes), part) in steps.iter().zip(&parts) {
+            match step {
+                0 => drop(compact(dir.path(), false).unwrap()),
+                1 => drop(compact(dir.path(), true).unwrap()),
+                _ => {
+                    let corpus = Corpus::open(dir.path()).unwrap().with_segment_bytes(*segment_bytes);
+                    corpus.append(part).unwrap();
+                    appended.push(part.clone());
+                }
+            }
+        }
+        prop_assert_eq!(read(&segments(dir.path())), (expected(&appended), vec![]));
+    }
+}
