@@ -1,14 +1,15 @@
-//! Reads traces from files: OTLP/JSON and Jaeger's JSON, in any mixture.
+//! Reads traces from files: OTLP/JSON, Jaeger's JSON and segments of a corpus (`--trace-dir`), in any mixture.
 //!
 //! ```text
-//! file ──► documents (lines, or a stream) ──► otlp, jaeger ──► assembler ──► complete traces
-//!                                                                  └──► spill: a temporary file
+//! file ─┬► documents (lines, or a stream) ──► otlp, jaeger ─┬► assembler ──► complete traces
+//!       └► corpus: a segment ──────────────────────────────┘      └──► spill: a temporary file
 //! ```
 //!
 //! Files may be larger than memory, cut off, torn, mixed, or given twice. What could not be read is counted and
 //! described in the [`ReadSummary`], and the rest is read.
 
 mod assembler;
+mod corpus;
 mod documents;
 mod jaeger;
 mod json;
@@ -19,11 +20,13 @@ mod spill;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use baton_trace::TraceId;
+
 use self::assembler::Assembler;
-pub use self::paths::trace_files;
+pub use self::paths::{is_segment, trace_files};
 use crate::limits::{FAULTS_DESCRIBED, PROGRESS_BYTES, READ_BYTES};
 use crate::model::Trace;
 
@@ -50,7 +53,8 @@ pub enum ReadError {
     },
     /// A directory has no trace files.
     #[error(
-        "no trace files in {}: their names contain `.json` or `.jsonl`; `--trace-json FILE` writes one",
+        "no traces in {}: names of trace files contain `.json` or end in `.traces.zst`; `--trace-json FILE` and \
+         `--trace-dir DIR` write them",
         path.display()
     )]
     NoFiles {
@@ -179,21 +183,33 @@ impl<'o> Reader<'o> {
         self
     }
 
+    /// Delivers this trace only. Of a corpus, only the frames with parts of it are decompressed.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceId) -> Self {
+        self.assembler.only = Some(u128::from_be_bytes(trace.to_bytes()));
+        self
+    }
+
     /// Reads a file.
     ///
     /// # Errors
     /// [`ReadError`]. Faults in the content are no error, but in the [summary](Self::finish).
     pub fn file(&mut self, path: impl AsRef<Path>) -> Result<(), ReadError> {
         let path = path.as_ref();
+        let failed = |source| ReadError::Open {
+            path: path.into(),
+            source,
+        };
+        let name = path.display().to_string();
+        if paths::is_segment(path) {
+            let segment = baton_corpus::segment::open(path).map_err(failed)?;
+            return self.input_as(&name, segment, true);
+        }
         let opened = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
             true => Err(io::ErrorKind::IsADirectory.into()),
             false => Ok(file),
         });
-        let file = opened.map_err(|source| ReadError::Open {
-            path: path.into(),
-            source,
-        })?;
-        self.input(&path.display().to_string(), file)
+        self.input(&name, opened.map_err(failed)?)
     }
 
     /// Reads an input that is called `name` in messages.
@@ -201,6 +217,11 @@ impl<'o> Reader<'o> {
     /// # Errors
     /// [`ReadError`].
     pub fn input(&mut self, name: &str, input: impl Read) -> Result<(), ReadError> {
+        self.input_as(name, input, false)
+    }
+
+    /// `is_segment`: also if it is empty.
+    fn input_as(&mut self, name: &str, input: impl Read, is_segment: bool) -> Result<(), ReadError> {
         let counted = Counted {
             input,
             bytes: 0,
@@ -211,11 +232,16 @@ impl<'o> Reader<'o> {
         let spans = self.assembler.summary.spans;
         let mut faults = Vec::new();
         let mut fault_count = 0;
-        let read = documents::read(&mut counted, &mut self.assembler, |fault| {
+        let on_fault = |fault| {
             fault_count += 1;
             if faults.len() < FAULTS_DESCRIBED {
                 faults.push(fault);
             }
+        };
+        let read = counted.fill_buf().map(baton_corpus::segment::is_segment);
+        let read = read.and_then(|begins_as_segment| match is_segment || begins_as_segment {
+            true => corpus::read(&mut counted, &mut self.assembler, on_fault),
+            false => documents::read(&mut counted, &mut self.assembler, on_fault),
         });
         let bytes = counted.get_ref().bytes;
         self.bytes += bytes;

@@ -53,6 +53,8 @@ pub(super) struct Assembler<'o> {
     /// Spans to leave out, because a document is read again from its beginning.
     pub(super) skip: u64,
     saw_traces: bool,
+    /// Spans of other traces are left out.
+    pub(super) only: Option<u128>,
     spill: Option<Spill>,
     pub(super) failure: Option<ReadError>,
     pub(super) summary: ReadSummary,
@@ -74,6 +76,7 @@ impl<'o> Assembler<'o> {
             without_resource: Vec::new(),
             skip: 0,
             saw_traces: false,
+            only: None,
             spill: None,
             failure: None,
             summary: ReadSummary::default(),
@@ -134,6 +137,9 @@ impl<'o> Assembler<'o> {
         attributes: impl Iterator<Item = (&'a str, Value<'a>)>,
         links: impl Iterator<Item = Link<'a>>,
     ) {
+        if self.only.is_some_and(|only| only != found.trace) {
+            return;
+        }
         if self.skip > 0 {
             self.skip -= 1;
             return;

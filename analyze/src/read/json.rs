@@ -28,7 +28,7 @@ pub(super) struct SpanIdText(pub u64);
 pub(super) struct Number<T>(pub T);
 
 /// The value of an attribute.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum AnyValue<'a> {
     /// None given.
     #[default]
@@ -56,6 +56,19 @@ impl AnyValue<'_> {
             Self::Double(number) => Value::Double(*number),
             Self::Other(text) => Value::Other(text),
         }
+    }
+
+    /// An array of values.
+    pub(super) fn list(values: &[Self]) -> AnyValue<'static> {
+        let texts: Vec<_> = values.iter().map(plain).collect();
+        AnyValue::Other(texts.join(", "))
+    }
+
+    /// A map of values.
+    pub(super) fn map(entries: &[(&str, Self)]) -> AnyValue<'static> {
+        let entry = |(key, value): &(&str, Self)| format!("{key}={}", plain(value));
+        let texts: Vec<_> = entries.iter().map(entry).collect();
+        AnyValue::Other(texts.join(", "))
     }
 }
 
@@ -230,15 +243,13 @@ impl<'de> Visitor<'de> for AnyValueVisitor {
                 ValueKey::BytesValue => AnyValue::Other(map.next_value::<Text<'de>>()?.0.into_owned()),
                 ValueKey::ArrayValue => {
                     let elements: Elements<'de> = map.next_value()?;
-                    let texts: Vec<_> = elements.values.iter().map(plain).collect();
-                    AnyValue::Other(texts.join(", "))
+                    AnyValue::list(&elements.values)
                 }
                 ValueKey::KvlistValue => {
                     let entries: Entries<'de> = map.next_value()?;
-                    let entry =
-                        |entry: &super::otlp::KeyValue<'_>| format!("{}={}", entry.key, plain(&entry.value));
-                    let texts: Vec<_> = entries.values.iter().map(entry).collect();
-                    AnyValue::Other(texts.join(", "))
+                    let entries = entries.values.iter();
+                    let entries: Vec<_> = entries.map(|entry| (&*entry.key, entry.value.clone())).collect();
+                    AnyValue::map(&entries)
                 }
                 ValueKey::Unknown => {
                     map.next_value::<serde::de::IgnoredAny>()?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use baton_corpus::is_segment_name;
+
 use super::ReadError;
 
 /// The given files, and the trace files in the given directories in the order of their names. Other files of a
@@ -20,6 +22,12 @@ pub fn trace_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ReadError> {
     Ok(files)
 }
 
+/// Whether a file is a segment of a corpus, by its name.
+pub fn is_segment(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    is_segment_name(&name.to_string_lossy())
+}
+
 fn directory(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let failed = |source| ReadError::Open {
         path: path.into(),
@@ -29,7 +37,8 @@ fn directory(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     for entry in path.read_dir().map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(".json") && !name.starts_with('.') && file.is_file() {
+        let is_trace_file = name.contains(".json") && !name.starts_with('.');
+        if (is_trace_file || is_segment_name(&name)) && file.is_file() {
             files.push(file);
         }
     }

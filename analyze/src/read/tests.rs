@@ -367,3 +367,133 @@ proptest! {
         }
     }
 }
+
+mod segments {
+    use baton_corpus::samples::{Names, Samples};
+    use baton_corpus::{Corpus, compact};
+    use baton_trace::TraceId;
+    use baton_trace::record::CallRecord;
+
+    use super::*;
+    use crate::model::Trace;
+    use crate::record::records;
+
+    /// A corpus with some traces, and the same traces as JSON.
+    fn corpus(traces: usize) -> (tempfile::TempDir, Vec<CallRecord>, Vec<u8>) {
+        const NAMES: Names = Names {
+            programs: &["make", "pytest"],
+            labels: &["build"],
+            threads: &["t"],
+            hosts: &["laptop"],
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let corpus = Corpus::open(dir.path()).unwrap();
+        let mut samples = Samples::new(NAMES, 5);
+        let made: Vec<_> = (0..traces).map(|_| samples.record()).collect();
+        let mut json = Vec::new();
+        for record in &made {
+            corpus.append(&baton_corpus::record::part(record)).unwrap();
+            baton_export::json::write(&mut json, std::slice::from_ref(record)).unwrap();
+        }
+        (dir, made, json)
+    }
+
+    fn read_dir(dir: &std::path::Path, only: Option<TraceId>) -> (Vec<Trace>, ReadSummary) {
+        let mut found = Vec::new();
+        let mut deliver = |trace| found.push(trace);
+        let mut reader = Reader::new(&mut deliver);
+        if let Some(only) = only {
+            reader = reader.with_trace(only);
+        }
+        for file in trace_files(&[dir.to_owned()]).unwrap() {
+            reader.file(&file).unwrap();
+        }
+        let summary = reader.finish().unwrap();
+        (found, summary)
+    }
+
+    /// Everything in a trace. Attributes of a resource have no order.
+    fn texts(traces: &[Trace]) -> Vec<String> {
+        let of = |trace: &Trace| {
+            let spans = trace.spans().iter().map(|span| {
+                let mut resource: Vec<_> = trace.resource(span).map(|pair| format!("{pair:?}")).collect();
+                resource.sort_unstable();
+                let attributes: Vec<_> = trace.attributes(span).collect();
+                let times = (span.start_ns, span.end_ns);
+                let ids = (
+                    span.id,
+                    span.parent,
+                    span.flags,
+                    span.kind,
+                    span.is_error,
+                    span.stage,
+                );
+                let names = (trace.name(span), trace.trace_state(span));
+                format!("{ids:?} {times:?} {names:?} {attributes:?} {resource:?}")
+            });
+            format!("{}: {:?}", trace.id(), spans.collect::<Vec<_>>())
+        };
+        traces.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_corpus_has_the_same_traces_as_the_file() {
+        let (dir, made, json) = corpus(20);
+        let mut from_json = Vec::new();
+        let mut deliver = |trace| from_json.push(trace);
+        let mut reader = Reader::new(&mut deliver);
+        reader.input("json", &json[..]).unwrap();
+        reader.finish().unwrap();
+        for _ in 0..2 {
+            let (found, summary) = read_dir(dir.path(), None);
+            assert!(summary.is_whole(), "{summary:?}");
+            assert_eq!((summary.traces, summary.spans), (20, 480));
+            assert!(texts(&found) == texts(&from_json));
+            let wanted = made[7].context.trace_id;
+            let (one, summary) = read_dir(dir.path(), Some(wanted));
+            assert_eq!((one.len(), one[0].id(), summary.spans), (1, wanted, 24));
+            assert_eq!(records(&one[0]).len(), 1);
+            compact(dir.path(), true).unwrap();
+        }
+        let (none, summary) = read_dir(dir.path(), Some(TraceId::from(1)));
+        assert!(none.is_empty() && summary.is_whole());
+    }
+
+    #[test]
+    fn damage_is_described_and_the_rest_is_read() {
+        let (dir, _, _) = corpus(3);
+        let segment = trace_files(&[dir.path().to_owned()]).unwrap().remove(0);
+        let whole = std::fs::read(&segment).unwrap();
+        std::fs::write(&segment, &whole[..whole.len() - 5]).unwrap();
+        let (found, summary) = read_dir(dir.path(), None);
+        assert_eq!((found.len(), summary.fault_count), (2, 1));
+        let fault = summary.faults[0].to_string();
+        assert!(fault.contains("writing was interrupted"), "{fault}");
+        let mut damaged = whole.clone();
+        damaged[100] ^= 1;
+        std::fs::write(&segment, &damaged).unwrap();
+        let (found, summary) = read_dir(dir.path(), None);
+        assert_eq!((found.len(), summary.fault_count), (2, 1));
+        assert!(summary.faults[0].what.contains("damaged bytes"), "{summary:?}");
+        let mut newer = whole.clone();
+        newer[11] = 9;
+        std::fs::write(&segment, &newer).unwrap();
+        let (_, summary) = read_dir(dir.path(), None);
+        assert!(summary.faults[0].what.contains("version 9"), "{summary:?}");
+    }
+
+    #[test]
+    fn a_segment_is_known_by_its_content_and_may_be_empty() {
+        let (dir, _, _) = corpus(2);
+        let segment = trace_files(&[dir.path().to_owned()]).unwrap().remove(0);
+        let mut found = 0;
+        let mut deliver = |_| found += 1;
+        let mut reader = Reader::new(&mut deliver);
+        let bytes = std::fs::read(&segment).unwrap();
+        reader.input("elsewhere", &bytes[..]).unwrap();
+        std::fs::write(&segment, "").unwrap();
+        reader.file(&segment).unwrap();
+        assert!(reader.finish().unwrap().is_whole());
+        assert_eq!(found, 2);
+    }
+}

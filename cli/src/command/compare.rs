@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use baton_analyze::compare::{Options, compare};
-use baton_analyze::read::trace_files;
+use baton_analyze::read::{is_segment, trace_files};
 use baton_analyze::runs::{BlockBy, RunOptions};
 
 use super::runs::{Source, block, read};
@@ -52,7 +52,11 @@ pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
     Ok(comparison.verdict.exit_code())
 }
 
-/// Whether it is a directory of several files.
+/// Whether it is a directory of several files, one for each block. Segments of a corpus are rotated by size.
 fn is_recorded_in_files(path: &Path) -> Result<bool, CliError> {
-    Ok(path.is_dir() && trace_files(&[path.to_path_buf()])?.len() > 1)
+    if !path.is_dir() {
+        return Ok(false);
+    }
+    let files = trace_files(&[path.to_path_buf()])?;
+    Ok(files.len() > 1 && !files.iter().any(|file| is_segment(file)))
 }
