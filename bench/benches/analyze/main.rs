@@ -1,4 +1,4 @@
-//! The benchmark of `baton analyze`: 100,000 traces of 24 spans on one core.
+//! The benchmark of `baton analyze`: 100,000 traces of 24 spans on one core, and the size of a corpus of as many.
 //!
 //! ```text
 //! cargo bench -p baton-bench --bench analyze -- [--quick] [--check]
@@ -6,6 +6,8 @@
 //!
 //! The reference parses the same file with serde_json into the structures that the reader uses, and drops them. Both
 //! read the file line by line, in turns. The memory is that of a process of its own, which only analyzes.
+
+mod corpus;
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter};
@@ -77,7 +79,8 @@ fn measure(options: &[String]) -> io::Result<ExitCode> {
         .trim()
         .parse()
         .map_err(io::Error::other)?;
-    let is_passed = rate >= RATE_BAR && resident <= MEMORY_BAR;
+    let is_small = corpus::measure(traces)?;
+    let is_passed = rate >= RATE_BAR && resident <= MEMORY_BAR && is_small;
     println!("rate over serde_json: {rate:.2} (at least {RATE_BAR})");
     println!("resident: {resident} bytes (at most {MEMORY_BAR})");
     Ok(ExitCode::from(u8::from(has("--check") && !is_passed)))
