@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
 
-use baton_support::limits::START_PATIENCE;
+use baton_support::limits::{START_PATIENCE, STOP_PATIENCE};
 use baton_support::process::{RunningProgram, isolated};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
@@ -83,6 +83,18 @@ impl Worker {
         Ok(self.program.borrow().thaw()?)
     }
 
+    /// Closes its stdin and waits until it has exited, so that its files are removed and it disturbs no later
+    /// measurement.
+    ///
+    /// # Errors
+    /// It did not exit in time.
+    pub fn end(self) -> Result<(), Failure> {
+        let mut program = self.program.into_inner();
+        program.close_stdin();
+        program.wait(STOP_PATIENCE)?;
+        Ok(())
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.program.borrow().pid()
@@ -105,6 +117,21 @@ pub async fn answer(
     write_line(ready)?;
     while let Some(line) = lines.next_line().await? {
         write_line(&write_answer(handle(&line).await))?;
+    }
+    Ok(())
+}
+
+/// In a worker: as [`answer`], for requests that block. Nothing else runs between them.
+///
+/// # Errors
+/// An error of the operating system. An error of `handle` becomes an answer.
+pub fn answer_blocking(
+    ready: &str,
+    mut handle: impl FnMut(&str) -> Result<Vec<f64>, Failure>,
+) -> Result<(), Failure> {
+    write_line(ready)?;
+    for line in std::io::stdin().lines() {
+        write_line(&write_answer(handle(&line?)))?;
     }
     Ok(())
 }

@@ -174,6 +174,11 @@ impl RunningProgram {
         String::from_utf8_lossy(&kept).trim().to_owned()
     }
 
+    /// Closes its stdin, which ends a program that reads it to its end.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
     /// Closes its stdin and sends it SIGTERM.
     pub fn terminate(&mut self) {
         self.stdin = None;
