@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use baton_bench::ProcessSets;
+
 /// Measures writes and queries of metadata and their effect on clients, and judges them by their bars.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
@@ -13,15 +15,15 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
 }
 
-/// The amount of work. A round visits each participant twice.
+/// The amount of work. A round visits each participant twice. Process sets are started anew, with new databases.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Seconds of the phase `coalesce`.
     pub(crate) coalesce_seconds: f64,
-    /// Seconds of a visit of the phase `sustained`. There are two visits.
+    /// Seconds of a visit of the phase `sustained`.
     pub(crate) sustain_seconds: f64,
-    /// Windows of such a visit.
-    pub(crate) sustain_windows: usize,
+    /// Process sets of such visits.
+    pub(crate) sustain: ProcessSets,
     /// Barriers without load. Visits are short, so that sporadic delays of the disk affect barrier and fsync alike.
     pub(crate) idle: Barriers,
     /// Barriers beside load. Visits are long, because patches accumulate between them and the first barrier of a visit
@@ -33,8 +35,8 @@ pub(crate) struct Plan {
     pub(crate) query_rounds: usize,
     /// Counted executions of a visit.
     pub(crate) executions: usize,
-    /// Rounds of such visits.
-    pub(crate) delivery_rounds: usize,
+    /// Process sets of such visits.
+    pub(crate) delivery: ProcessSets,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
@@ -44,8 +46,8 @@ pub(crate) struct Plan {
 pub(crate) struct Barriers {
     /// Barriers, or fsyncs, of a visit.
     pub(crate) visit: usize,
-    /// Rounds of visits.
-    pub(crate) rounds: usize,
+    /// Process sets.
+    pub(crate) sets: ProcessSets,
     /// The pause before each barrier or fsync.
     pub(crate) pause: Duration,
 }
@@ -54,43 +56,47 @@ impl Plan {
     /// About twenty minutes and 10 GB of disk.
     pub(crate) const FULL: Self = Self {
         coalesce_seconds: 10.0,
-        sustain_seconds: 60.0,
-        sustain_windows: 12,
+        sustain_seconds: 5.0,
+        sustain: sets(12, 1),
         idle: Barriers {
             visit: 10,
-            rounds: 1_200,
+            sets: sets(20, 60),
             pause: Duration::from_millis(1),
         },
         loaded: Barriers {
             visit: 150,
-            rounds: 32,
+            sets: sets(20, 2),
             pause: Duration::from_millis(3),
         },
         queries: 25,
         query_rounds: 16,
         executions: 300,
-        delivery_rounds: 60,
+        delivery: sets(20, 2),
         resamples: 2_000,
     };
 
-    /// Three minutes. Intervals are wide.
+    /// A minute or two. Intervals are wide.
     pub(crate) const QUICK: Self = Self {
         coalesce_seconds: 4.0,
-        sustain_seconds: 4.0,
-        sustain_windows: 4,
+        sustain_seconds: 0.5,
+        sustain: sets(3, 1),
         idle: Barriers {
-            rounds: 100,
+            sets: sets(4, 20),
             ..Self::FULL.idle
         },
         loaded: Barriers {
             visit: 100,
-            rounds: 4,
+            sets: sets(3, 1),
             ..Self::FULL.loaded
         },
         queries: 10,
         query_rounds: 5,
-        executions: 300,
-        delivery_rounds: 6,
+        executions: 200,
+        delivery: sets(2, 1),
         ..Self::FULL
     };
+}
+
+const fn sets(sets: usize, rounds: usize) -> ProcessSets {
+    ProcessSets { sets, rounds }
 }

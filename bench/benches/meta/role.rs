@@ -1,5 +1,9 @@
-//! The worker roles of this executable: a client that runs commands, and a queue whose store never returns. The queue
-//! has a separate process, so that the process's memory is that of the queue.
+//! The worker roles of this executable: a client that runs commands; a writer of records and its peers, each in a
+//! process of its own, so that it can be started anew; and a queue whose store never returns, in a process whose memory
+//! is that of the queue.
+
+mod barrier;
+mod sustain;
 
 use std::path::Path;
 use std::time::Instant;
@@ -24,6 +28,10 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     match arguments[..] {
         ["queue", shape] => queue(shape),
         ["client", ticket, key] => client(ticket, key),
+        ["barrier", directory] => barrier::main(Path::new(directory)),
+        ["fsync", directory] => barrier::fsyncs(Path::new(directory)),
+        ["sustain", directory] => sustain::main(Path::new(directory)),
+        ["sqlite", directory] => sustain::sqlite(Path::new(directory)),
         _ => Err(format!("no such role: {arguments:?}").into()),
     }
 }

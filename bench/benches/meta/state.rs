@@ -1,5 +1,7 @@
 //! New databases, with or without a writer.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::records::EPOCH;
 pub(crate) struct State {
     pub(crate) handle: WriterHandle,
     writer: Writer,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl State {
@@ -28,7 +30,19 @@ impl State {
         Ok(Self {
             handle,
             writer,
-            _directory: directory,
+            directory,
+        })
+    }
+
+    /// How often the log was started anew, which happens after all of it was moved into the database: the field of its
+    /// header for the number of checkpoints (SQLite, "WAL file format", offset 12). 0 for a log without header.
+    pub(crate) fn checkpoints(&self) -> Result<u32, Failure> {
+        let mut header = [0; 16];
+        let read = File::open(self.directory.path().join("baton.db-wal"))?.read(&mut header)?;
+        let [.., a, b, c, d] = header;
+        Ok(match read == header.len() {
+            true => u32::from_be_bytes([a, b, c, d]),
+            false => 0,
         })
     }
 
