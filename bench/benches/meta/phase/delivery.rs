@@ -1,18 +1,18 @@
-//! The effect of the store on the latency of the exit event: with the store on, and with every sync stalled for half a
-//! second, beside an exec-server that keeps its records in memory (`--state none`). Each execution makes a record, so
-//! the store writes during the measurement.
+//! The effect of the store on the latency of the exit event: an exec-server with the store on beside one that keeps its
+//! records in memory (`--state none`), and one whose every sync is stalled for half a second. Each execution makes a
+//! record, so the store writes during the measurement.
 //!
-//! The faults are loaded under the unchanged binary by `LD_PRELOAD`, before it opens its state. The exec-server must
-//! therefore also start on a stalling disk.
+//! Only the stall needs a layer under the unchanged binary, which `LD_PRELOAD` loads before it opens its state, so that
+//! the exec-server must also start on a stalling disk. The layer has a cost of its own. The stalled exec-server is
+//! therefore compared with others under the same layer, and the pair without a stall has none.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use baton_bench::stats::{Rounds, Statistic};
-use baton_bench::{Failure, Row, Unit, Worker, interleave};
+use baton_bench::stats::{Bar, Rounds, Statistic};
+use baton_bench::{Failure, Row, Unit, Worker, start_in_turns};
 use baton_support::process::Stack;
 
 use super::BenchContext;
@@ -24,11 +24,16 @@ const STALL: Duration = Duration::from_millis(500);
 const FIRST: usize = 200;
 /// Uncounted executions at the start of a visit.
 const WARM_UP: usize = 20;
-/// Number of participants: two without a store, one with it, one with it on a stalling disk.
-const PARTICIPANTS: usize = 4;
-/// Rounds before the processes are replaced. The layout of a process's memory makes it a few percent faster or slower
-/// than another for its whole lifetime.
-const ROUNDS_OF_A_PROCESS: usize = 3;
+/// The exec-servers: their names, whether they have a store, and the delay of syncs if the layer is loaded. The ones
+/// named `again` are for A against A.
+const PARTICIPANTS: [(&str, bool, Option<Duration>); 6] = [
+    ("none", false, None),
+    ("none-again", false, None),
+    ("on", true, None),
+    ("none-under-layer", false, Some(Duration::ZERO)),
+    ("none-under-layer-again", false, Some(Duration::ZERO)),
+    ("stalled", true, Some(STALL)),
+];
 /// The pause after a visit. The writer waits up to half a second for more patches; the pause keeps its writes out of
 /// the next visit.
 const SETTLE: Duration = Duration::from_millis(600);
@@ -77,32 +82,16 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let directory = tempfile::Builder::new()
         .prefix("delivery-")
         .tempdir_in(&bench.directory)?;
-    let (executions, rounds) = (bench.plan.executions, bench.plan.delivery_rounds);
-    let participants = RefCell::new(Vec::<Participant>::new());
-    let wholes = RefCell::new(vec![Rounds::default(); PARTICIPANTS]);
-    let done = RefCell::new(0);
-    let exits = interleave(
-        PARTICIPANTS,
-        rounds,
-        |visited| {
-            let (exits, whole) = participants.borrow()[visited].visit(executions)?;
-            wholes.borrow_mut()[visited].add(*done.borrow(), whole);
-            Ok(exits)
+    let (executions, sets) = (bench.plan.executions, bench.plan.delivery);
+    let executed = FIRST + 2 * sets.rounds * (WARM_UP + executions);
+    let [exits, wholes] = sets.measure(
+        PARTICIPANTS.len(),
+        |set| start(set, &faults, &directory.path().join(set.to_string())),
+        |participants: &Vec<Participant>, visited| {
+            let (exits, wholes) = participants[visited].visit(executions)?;
+            Ok([exits, wholes])
         },
-        |rounds_done| {
-            *done.borrow_mut() = rounds_done;
-            let begun = rounds_done.saturating_sub(1) / ROUNDS_OF_A_PROCESS * ROUNDS_OF_A_PROCESS;
-            let mut participants = participants.borrow_mut();
-            if rounds_done == rounds || rounds_done % ROUNDS_OF_A_PROCESS == 0 {
-                let executed = FIRST + (rounds_done - begun) * 2 * (WARM_UP + executions);
-                end(std::mem::take(&mut *participants), executed)?;
-            }
-            if participants.is_empty() && rounds_done < rounds {
-                let directory = directory.path().join(rounds_done.to_string());
-                participants.extend(start(&faults, &directory)?);
-            }
-            Ok(())
-        },
+        |participants| end(participants, executed),
     )?;
     let mut rows = rows(
         bench,
@@ -111,40 +100,30 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         "exit into the caller's hands",
         Some(bars::DELIVERY),
     )?;
-    rows.extend(self::rows(
-        bench,
-        &wholes.into_inner(),
-        "execution",
-        "whole execution",
-        None,
-    )?);
+    rows.extend(self::rows(bench, &wholes, "execution", "whole execution", None)?);
     Ok(rows)
 }
 
-/// Starts two exec-servers without a store, one with it, and one with it on a stalling disk. The layer of faults is
-/// loaded under all four, because it has a cost of its own.
-fn start(faults: &Path, directory: &Path) -> Result<[Participant; PARTICIPANTS], Failure> {
+/// Starts all [`PARTICIPANTS`].
+fn start(set: usize, faults: &Path, directory: &Path) -> Result<Vec<Participant>, Failure> {
     std::fs::create_dir_all(directory)?;
-    let participant = |name: &str, keeps: bool, stall: Duration| {
+    start_in_turns(set, PARTICIPANTS.len(), |number| {
+        let (name, keeps, layer) = PARTICIPANTS[number];
         let state = directory.join(name);
-        let slow = format!("{}:{}", stall.as_millis(), state.display());
         Participant::start(keeps, |command, _| {
-            command
-                .env("LD_PRELOAD", faults)
-                .env("BATON_FAULTS_SLOW_SYNC", slow)
-                .arg("--state");
+            if let Some(stall) = layer {
+                let slow = format!("{}:{}", stall.as_millis(), state.display());
+                command
+                    .env("LD_PRELOAD", faults)
+                    .env("BATON_FAULTS_SLOW_SYNC", slow);
+            }
+            command.arg("--state");
             match keeps {
                 true => command.arg(state),
                 false => command.arg("none"),
             };
         })
-    };
-    Ok([
-        participant("none", false, Duration::ZERO)?,
-        participant("none-again", false, Duration::ZERO)?,
-        participant("on", true, Duration::ZERO)?,
-        participant("stalled", true, STALL)?,
-    ])
+    })
 }
 
 /// Checks that every execution has a record and that the barrier of the stalling disk was delayed, then stops the
@@ -173,21 +152,25 @@ fn rows(
     of: &[Rounds],
     id: &str,
     what: &str,
-    bars: Option<[baton_bench::stats::Bar; 2]>,
+    bars: Option<[Bar; 2]>,
 ) -> Result<Vec<Row>, Failure> {
-    let [none, none_again, on, stalled] = of else {
-        return Err("four were measured".into());
+    let [none, none_again, on, under_layer, under_layer_again, stalled] = of else {
+        return Err("six were measured".into());
     };
     let mut rows = Vec::new();
     for (at, percentile, statistic) in [(0, "p50", Statistic::P50), (1, "p99", Statistic::P99)] {
-        for (variant, name, own) in [
-            ("on", "store on", on),
-            ("stalled", "every sync stalled 500 ms", stalled),
+        for (variant, name, measured) in [
+            ("on", "store on, over none", [on, none, none_again]),
+            (
+                "stalled",
+                "every sync stalled 500 ms, over none under the same layer",
+                [stalled, under_layer, under_layer_again],
+            ),
         ] {
             rows.push(bench.ratio(
                 &format!("{id}_{variant}_{percentile}"),
-                &format!("{what}, {name}, over none, {percentile}"),
-                [own, none, none_again],
+                &format!("{what}, {name}, {percentile}"),
+                measured,
                 statistic,
                 bars.map(|bars| bars[at]),
             ));
