@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p baton-bench --bench analyze -- [--quick] [--check]
+//! cargo bench -p baton-bench --bench analyze -- corpus TRACES
 //! ```
 //!
 //! The reference parses the same file with serde_json into the structures that the reader uses, and drops them. Both
@@ -44,12 +45,19 @@ fn main() -> ExitCode {
         .collect();
     let done = match &arguments[..] {
         [role, file] if role == "analyze" => analyze(Path::new(file)).map(|_| report_memory()),
+        [role, traces] if role == "corpus" => measure_corpus(traces),
         options => measure(options),
     };
     done.unwrap_or_else(|error| {
         println!("failed: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// The size of a corpus alone.
+fn measure_corpus(traces: &str) -> io::Result<ExitCode> {
+    let is_small = corpus::measure(traces.parse().map_err(io::Error::other)?)?;
+    Ok(ExitCode::from(u8::from(!is_small)))
 }
 
 fn measure(options: &[String]) -> io::Result<ExitCode> {
