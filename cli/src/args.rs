@@ -53,7 +53,7 @@ pub(crate) use self::thread::{
 };
 pub(crate) use self::threads::ThreadsArgs;
 pub(crate) use self::ticket::{TicketCommand, TicketRotateArgs};
-pub(crate) use self::trace::{TraceCheckArgs, TraceCommand, TraceShowArgs};
+pub(crate) use self::trace::{TraceCheckArgs, TraceCommand, TraceCompactArgs, TraceShowArgs};
 pub(crate) use self::warm::WarmArgs;
 pub(crate) use self::waterfall::WaterfallDetail;
 

@@ -33,7 +33,7 @@ use crate::error::CliError;
 use crate::limits::OUTPUT_GRACE;
 use crate::output::{OutputStream, OutputStreams};
 use crate::stdio::forward;
-use crate::trace_file::TraceFile;
+use crate::trace_outputs::TraceOutputs;
 use crate::{signals, terminal};
 
 /// Runs the subcommand, and returns the exit code.
@@ -59,6 +59,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Analyze(args) => analyze::main(args),
         Command::Trace(TraceCommand::Show(args)) => trace::show::main(args),
         Command::Trace(TraceCommand::Check(args)) => trace::check::main(args),
+        Command::Trace(TraceCommand::Compact(args)) => trace::compact::main(args),
     }
 }
 
@@ -103,15 +104,13 @@ async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError
 /// Writes and draws the stages of a command. Every call has a record, however it ended.
 fn show_trace(
     mut record: oneshot::Receiver<CallRecord>,
-    file: Option<TraceFile>,
+    traces: TraceOutputs,
     drawing: Option<WaterfallDetail>,
 ) {
     let Ok(record) = record.try_recv() else {
         return;
     };
-    if let Some(file) = file {
-        file.write(&record);
-    }
+    traces.write(&record);
     if let Some(drawing) = drawing {
         terminal::draw_on_stderr(&record, drawing);
     }

@@ -14,11 +14,13 @@ use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
+use baton_corpus::CorpusError;
 use baton_exec_server::CloneUnavailable;
 use baton_export::ExportError;
 use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
+use baton_trace::TraceId;
 use baton_trace::text::counted;
 
 use crate::hosts::HostsError;
@@ -109,6 +111,12 @@ pub(crate) enum CliError {
          another tool?", path.display()
     )]
     NoCalls { path: PathBuf, spans: u64 },
+    #[error(
+        "no trace {id} in {}; `baton analyze --json` names example traces of every percentile", path.display()
+    )]
+    NoTrace { path: PathBuf, id: TraceId },
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
     #[error("no call could be read from {}", path.display())]
     NothingRead { path: PathBuf },
     #[error("{} is only partly readable: {} shown; `--trace-json FILE` writes a new one", path.display(), counted(*calls, "call is", "calls are"))]

@@ -33,6 +33,7 @@ mod table;
 mod terminal;
 mod ticket_file;
 mod trace_file;
+mod trace_outputs;
 mod warned_hosts;
 
 use args::Args;

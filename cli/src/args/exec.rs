@@ -15,6 +15,7 @@ use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 const EXAMPLE: &str = "\
 Examples:
   baton exec --ticket-file ticket -- tar -c src | tar -t
+  baton exec --ticket-file ticket --trace-dir traces -- make test && baton analyze traces
   baton exec --ticket-file ticket --thread release-42 --turn 3 --step build -- make
   baton exec --ticket-file ticket --family prompt --trace -- sh -c 'exec python3 -i 2>&1'";
 
@@ -37,6 +38,10 @@ pub(crate) struct ExecArgs {
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it is renamed to FILE.1 and a new file is created
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
+    /// Append every stage to a corpus of traces in this directory, compressed; it is made if it does not exist. `baton
+    /// analyze DIR` and `baton trace show DIR` read it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace_dir: Option<PathBuf>,
     /// Working directory on the remote machine
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,

@@ -26,7 +26,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         connect_timeout: None,
         quiet: false,
     };
-    let (mut trace, mut cwd, mut trace_json) = (None, None, None);
+    let (mut trace, mut cwd, mut trace_json, mut trace_dir) = (None, None, None, None);
     let (mut thread, mut turn, mut step) = (None, None, None);
     loop {
         let word = words.next()?;
@@ -64,6 +64,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
             "--relay-ca" => &mut remote.relay_ca,
             "--cwd" => &mut cwd,
             "--trace-json" => &mut trace_json,
+            "--trace-dir" => &mut trace_dir,
             word if !word.starts_with('-') && remote.ticket.is_none() => {
                 remote.ticket = ticket(word).ok();
                 continue;
@@ -91,6 +92,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         trace,
         tty: 0,
         trace_json,
+        trace_dir,
         cwd,
         timeout: None,
         label: None,
@@ -140,6 +142,7 @@ mod tests {
             "exec --trace baton1:x -- exec",
             "exec -- ls",
             "exec --ticket-file t --key k --relay-ca c --cwd /tmp --trace-json f -- ls",
+            "exec -q baton1:x --trace-dir d --trace-json f -- ls",
             "exec ticket:baton1:x --key k -- ls",
             "exec -q baton1:x --trace=brief -- ls",
             "exec --trace=full --quiet -- ls -t",

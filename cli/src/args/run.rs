@@ -8,7 +8,7 @@ use super::values::{flush_timeout, label, one_of, timeout, utf8};
 use super::{EXIT_CODES, WaterfallDetail};
 
 #[derive(clap::Args)]
-#[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton run --trace-json trace.json -- make test"))]
+#[command(after_help = format!("{EXIT_CODES}\n\nExamples:\n  baton run --trace-json trace.json -- make test\n  baton run --quiet --trace-dir traces -- make test"))]
 pub(crate) struct RunArgs {
     /// Do not draw the waterfall
     #[arg(long, short, conflicts_with = "trace")]
@@ -19,6 +19,10 @@ pub(crate) struct RunArgs {
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it is renamed to FILE.1 and a new file is created
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
+    /// Append every stage to a corpus of traces in this directory, compressed; it is made if it does not exist. `baton
+    /// analyze DIR` and `baton trace show DIR` read it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trace_dir: Option<PathBuf>,
     /// Working directory of the command
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use baton_trace::TraceId;
 use clap::Subcommand;
+
+use super::values::{trace_id, utf8};
 
 #[derive(Subcommand)]
 pub(crate) enum TraceCommand {
@@ -10,15 +13,40 @@ pub(crate) enum TraceCommand {
     Show(TraceShowArgs),
     /// Check that traces are complete, and that every span is in its place
     Check(TraceCheckArgs),
+    /// Recompress the closed segments of a corpus (--trace-dir); commands do so in the background as segments fill up
+    Compact(TraceCompactArgs),
 }
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  baton run --quiet --trace-json trace.json -- true && baton trace show trace.json"
+    after_help = "Examples:\n  baton run --quiet --trace-json trace.json -- true && baton trace show trace.json\n  \
+                  baton trace show traces --id 4bf92f3577b34da6a3ce929d0e0e4736"
 )]
 pub(crate) struct TraceShowArgs {
-    /// A file written by --trace-json
+    /// A file written by --trace-json, or a directory written by --trace-dir
+    #[arg(value_name = "FILE|DIR")]
     pub(crate) file: PathBuf,
+    /// Only the trace with this id, 32 hexadecimal digits
+    #[arg(long, value_name = "TRACE_ID", value_parser = utf8(trace_id))]
+    pub(crate) id: Option<TraceId>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit codes:
+  0    done
+  1    a segment stays as it is, because a part of it is not readable
+  255  Baton failed; a message on standard error states what to do
+
+Example:
+  baton trace compact --all traces && tar -cf traces.tar traces")]
+pub(crate) struct TraceCompactArgs {
+    /// The directory of --trace-dir
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Also close and recompress the segment that commands append to; the next one begins a new segment
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(clap::Args)]
@@ -40,7 +68,7 @@ Exit codes:
 Example:
   baton run --quiet --trace-json trace.json -- true && baton trace check trace.json")]
 pub(crate) struct TraceCheckArgs {
-    /// Files of OTLP/JSON or Jaeger's JSON, or directories of such files
+    /// Files of OTLP/JSON or Jaeger's JSON, directories of such files, or directories of --trace-dir
     #[arg(required = true, value_name = "FILE|DIR")]
     pub(crate) inputs: Vec<PathBuf>,
     /// The traces are of calls that still run: check neither parents, counts nor the critical path

@@ -10,8 +10,8 @@ use baton_core_client::warm::{WarmInterval, WarmIntervalError};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
 use baton_proto::metadata::Outcome;
-use baton_trace::command;
 use baton_trace::family::{FAMILIES, Family};
+use baton_trace::{TraceId, command};
 use clap::builder::{
     EnumValueParser, OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser,
 };
@@ -103,6 +103,14 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// A thread's id. An empty one is refused: in a script with an unset variable it would select no thread or all.
+pub(super) fn trace_id(text: &str) -> Result<TraceId, String> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = TraceId::from_hex(text)
+        .ok()
+        .filter(|id| is_hex && *id != TraceId::INVALID);
+    id.ok_or_else(|| "a trace id has 32 hexadecimal digits, not all of them 0".to_owned())
+}
+
 pub(super) fn thread(id: &str) -> Result<String, String> {
     caller_id(id, "thread", THREAD_ID_MAX)
 }

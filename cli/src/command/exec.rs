@@ -12,14 +12,14 @@ use crate::exporters::Exporters;
 use crate::logging;
 use crate::remote::RemoteClient;
 use crate::runtime::runtime;
-use crate::trace_file::TraceFile;
+use crate::trace_outputs::TraceOutputs;
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if args.tty > 0 {
         return Err(CliError::NoTerminals);
     }
     logging::errors_only();
-    let trace_file = TraceFile::open(args.trace_json)?;
+    let traces = TraceOutputs::open(args.trace_json, args.trace_dir)?;
     let mut exporting = Exporters::of_command();
     let recorder = exporting.start(Side::Client)?;
 
@@ -56,7 +56,7 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         command = command.thread_metadata(key, value);
     }
     let (record_to, record) = RecordTo::channel();
-    if args.trace.is_some() || trace_file.is_some() {
+    if args.trace.is_some() || !traces.is_empty() {
         command = command.record_to(record_to);
     }
 
@@ -70,6 +70,6 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         outcome
     });
     exporting.finish(&runtime, args.flush_timeout);
-    show_trace(record, trace_file, args.trace);
+    show_trace(record, traces, args.trace);
     outcome.map_err(|error| remote.explain(error))
 }

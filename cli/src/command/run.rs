@@ -23,13 +23,13 @@ use crate::error::CliError;
 use crate::exporters::Exporters;
 use crate::logging;
 use crate::runtime::runtime;
-use crate::trace_file::TraceFile;
+use crate::trace_outputs::TraceOutputs;
 
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
     // Otherwise client and exec-server would be one instance of one service in telemetry.
     resource::set_configured_component(Component::Client);
-    let trace_file = TraceFile::open(args.trace_json)?;
+    let traces = TraceOutputs::open(args.trace_json, args.trace_dir)?;
     let client_key = Seed::generate()?.client_key()?;
     let mut exporting = Exporters::of_command();
     let recorder = exporting.start(Side::Client)?;
@@ -70,7 +70,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     relay.stopper.stop();
     exporting.finish(&self::runtime()?, args.flush_timeout);
     let drawing = args.trace.unwrap_or(WaterfallDetail::Full);
-    show_trace(record, trace_file, (!args.quiet).then_some(drawing));
+    show_trace(record, traces, (!args.quiet).then_some(drawing));
     outcome
 }
 

@@ -1,6 +1,7 @@
 //! `baton trace`.
 
 pub(crate) mod check;
+pub(crate) mod compact;
 pub(crate) mod show;
 
 use baton_analyze::read::{Fault, ReadSummary};

@@ -4,6 +4,7 @@
 //! * `trace`: a command is one complete trace at a real OTLP receiver;
 //! * `telemetry`: effects of a collector's state and of the `OTEL_*` variables on a command;
 //! * `files`: trace files and `baton run`;
+//! * `corpus`: `--trace-dir`, and the commands that read it;
 //! * `blind`: the bytes on both legs of the relay;
 //! * `call_end`: the call end that history has of a command;
 //! * `inherited`: what a command inherits from its exec-server, and what it does not;
@@ -27,6 +28,7 @@
 
 mod blind;
 mod call_end;
+mod corpus;
 mod crashes;
 mod crowds;
 mod decide;

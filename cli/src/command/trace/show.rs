@@ -3,7 +3,7 @@
 use std::io;
 
 use baton_analyze::model::Trace;
-use baton_analyze::read::Reader;
+use baton_analyze::read::{Reader, trace_files};
 use baton_analyze::record::records;
 
 use super::warn_of_faults;
@@ -24,7 +24,12 @@ pub(crate) fn main(args: TraceShowArgs) -> Result<i32, CliError> {
         }
     };
     let mut reader = Reader::new(&mut deliver);
-    reader.file(&args.file)?;
+    if let Some(id) = args.id {
+        reader = reader.with_trace(id);
+    }
+    for file in trace_files(std::slice::from_ref(&args.file))? {
+        reader.file(&file)?;
+    }
     let summary = reader.finish()?;
     printed?;
     warn_of_faults(&summary);
@@ -34,9 +39,12 @@ pub(crate) fn main(args: TraceShowArgs) -> Result<i32, CliError> {
             path: args.file,
             calls,
         }),
-        0 => Err(CliError::NoCalls {
-            path: args.file,
-            spans: summary.spans,
+        0 => Err(match args.id {
+            Some(id) if summary.spans == 0 => CliError::NoTrace { path: args.file, id },
+            _ => CliError::NoCalls {
+                path: args.file,
+                spans: summary.spans,
+            },
         }),
         _ => Ok(0),
     }
