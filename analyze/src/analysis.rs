@@ -11,14 +11,17 @@ mod population;
 mod repeats;
 mod report;
 mod stages;
+mod turn_stages;
 mod what_if;
 
 use baton_trace::stage::{StageId, exec};
 
 pub use self::attributes::RankedAttribute;
+pub(crate) use self::facts::Facts;
 pub use self::facts::{By, Session};
-use self::facts::{Facts, copies, is_truncated};
+use self::facts::{copies, is_truncated};
 use self::measure::{CallFigures, measure};
+pub(crate) use self::population::Version;
 pub use self::population::{Filter, LeftOut, Population, Versions};
 use self::repeats::Repeats;
 pub use self::repeats::{RepeatReport, RepeatedLabel};
@@ -52,6 +55,7 @@ pub struct Question {
 pub struct Analysis {
     question: Question,
     left_out: LeftOut,
+    turn_stages: turn_stages::TurnStages,
     /// The newest version so far, if only that one counts.
     newest: Option<population::Version>,
     totals: Totals,
@@ -174,6 +178,7 @@ impl Analysis {
         Self {
             question,
             left_out: LeftOut::default(),
+            turn_stages: turn_stages::TurnStages::default(),
             newest: None,
             totals,
         }
@@ -183,12 +188,14 @@ impl Analysis {
     pub fn add(&mut self, trace: &Trace) {
         let tree = Tree::of(trace);
         let calls = tree.calls(trace);
+        let has_turn_stages = self.turn_stages.add(trace, &self.question.population);
         if calls.is_empty() {
             let is_background = trace
                 .spans()
                 .iter()
                 .any(|span| span.stage.is_some_and(StageId::is_background));
             match is_background {
+                _ if has_turn_stages => {}
                 true => self.left_out.background_traces += 1,
                 false => self.left_out.bypassed_traces += 1,
             }

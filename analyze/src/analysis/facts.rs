@@ -36,7 +36,7 @@ pub enum Session {
     Warm,
 }
 
-pub(super) struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     pub trace: &'a Trace,
     /// The `call`, else the `rpc`.
     pub head: Span,
@@ -49,7 +49,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(trace: &'a Trace, call: &CallSpans, head: usize) -> Self {
+    pub(crate) fn of(trace: &'a Trace, call: &CallSpans, head: usize) -> Self {
         let spans = trace.spans();
         let stages = || call.stages.iter().map(|index| &spans[*index]);
         let first = |stage| stages().find(|span| span.stage == Some(stage)).copied();
@@ -150,7 +150,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether the caller gave the call up.
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.text("rpc.response.status_code") == Some("CANCELLED")
             || self.text(attribute::CALL_END) == Some("reset")
     }

@@ -82,6 +82,16 @@ impl LeftOut {
 }
 
 impl Population {
+    /// Whether a stage of a turn counts. Only the window and `turn=` select it: the other facts are those of calls.
+    pub(super) fn has_turn_stage(&self, start_ns: u64, turn: Option<i64>) -> bool {
+        let turn = turn.map_or("none".to_owned(), |turn| turn.to_string());
+        let selects = |filter: &Filter| filter.name == "turn" && filter.value == turn;
+        self.window_ns
+            .as_ref()
+            .is_none_or(|window| window.contains(&start_ns))
+            && self.filters.iter().all(selects)
+    }
+
     pub(super) fn refuses(&self, facts: &Facts<'_>) -> Option<Reason> {
         let window = self.window_ns.as_ref();
         if window.is_some_and(|window| !window.contains(&facts.start_ns)) {
@@ -97,14 +107,14 @@ impl Population {
 
 /// A version in its order: numbers by value, a pre-release before its release (semver.org, 11).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Version {
+pub(crate) struct Version {
     numbers: Vec<u64>,
     pre_release: Option<String>,
     text: String,
 }
 
 impl Version {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let release = text.split('+').next().unwrap_or(text);
         let (numbers, pre_release) = match release.split_once('-') {
             Some((numbers, pre_release)) => (numbers, Some(pre_release.to_owned())),

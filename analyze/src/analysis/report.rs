@@ -6,6 +6,7 @@ use baton_trace::text::counted;
 
 use super::exemplars::Exemplars;
 use super::stages::{GroupFigures, SHARE_UNIT, StageDistributions};
+use super::turn_stages::Named;
 use super::{Analysis, By, LeftOut, RankedAttribute, RepeatReport};
 use crate::history;
 use crate::read::ReadSummary;
@@ -37,7 +38,9 @@ pub struct Report {
     pub remainders_unknown: u64,
     /// Each stage that a call has, in waterfall order.
     pub stages: Vec<StageReport>,
-    /// The calls by group, if asked for.
+    /// The stages of the caller's turns, which are in no call.
+    pub turn_stages: Vec<(&'static str, Figures)>,
+    /// The calls by group, if asked for. Groups of turns have the stages of the turn too.
     pub groups: Vec<Group>,
     /// Calls in groups beyond [`GROUPS_MAX`](crate::limits::GROUPS_MAX).
     pub calls_of_more_groups: u64,
@@ -238,6 +241,7 @@ impl Analysis {
         let Self {
             question,
             left_out,
+            turn_stages,
             newest,
             mut totals,
         } = self;
@@ -268,6 +272,26 @@ impl Analysis {
         if question.with_repeats && repeats.is_none() {
             return Err(Refused::NoFingerprints(totals.calls));
         }
+        let (turn_stages, by_turn) = turn_stages.finish();
+        let mut groups: Vec<Group> = match question.by {
+            By::Stage => Vec::new(),
+            _ => totals
+                .groups
+                .groups
+                .into_iter()
+                .map(|(name, of)| group(name, of))
+                .collect(),
+        };
+        if question.by == By::Turn {
+            for (turn, stages) in by_turn {
+                let found = groups.iter_mut().find(|group| group.name == turn);
+                if let Some(group) = found {
+                    group.stages.extend(with_figures(stages));
+                }
+            }
+            // Names are numbers, but for `none`.
+            groups.sort_by_key(|group| group.name.parse().unwrap_or(u64::MAX));
+        }
         let stages = in_waterfall_order(totals.stages.stages)
             .map(|(stage, distributions)| stage_report(stage, distributions))
             .collect();
@@ -283,15 +307,8 @@ impl Analysis {
             remainders_told: totals.remainders_told,
             remainders_unknown: totals.remainders_unknown,
             stages,
-            groups: match question.by {
-                By::Stage => Vec::new(),
-                _ => totals
-                    .groups
-                    .groups
-                    .into_iter()
-                    .map(|(name, figures)| group(name, figures))
-                    .collect(),
-            },
+            turn_stages: with_figures(turn_stages).collect(),
+            groups,
             calls_of_more_groups: totals.groups.rest,
             first_turn: group("first turn".to_owned(), totals.first_turn),
             later_turns: group("later turns".to_owned(), totals.later_turns),
@@ -320,6 +337,11 @@ impl Analysis {
             left_out,
         })
     }
+}
+
+fn with_figures(stages: Named) -> impl Iterator<Item = (&'static str, Figures)> {
+    let figures = |(name, mut durations): (_, Distribution)| Some((name, figures(&mut durations, None)?));
+    stages.into_iter().filter_map(figures)
 }
 
 fn stage_report(stage: StageId, mut of: StageDistributions) -> StageReport {

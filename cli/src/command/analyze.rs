@@ -4,14 +4,12 @@ mod json;
 mod text;
 
 use std::cell::RefCell;
-use std::io::{self, IsTerminal as _};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use baton_analyze::analysis::{Analysis, Population, Question, Versions};
 use baton_analyze::jaeger_search::{JaegerInput, SearchSummary};
-use baton_analyze::model::Trace;
-use baton_analyze::read::{Progress, ReadSummary, Reader, trace_files};
+use baton_analyze::read::{ReadSummary, trace_files};
 
 use super::history_input::{self, HistorySummary};
 use super::progress;
@@ -70,7 +68,7 @@ fn from_files(args: &AnalyzeArgs) -> Result<(Analysis, Basis), CliError> {
     let window_ns = window(args, || newest(&files))?;
     let mut analysis = Analysis::new(question(args, window_ns.clone()));
     let basis = Basis {
-        read: read(&files, &mut |trace| analysis.add(&trace))?,
+        read: progress::read_files(&files, &mut |trace| analysis.add(&trace))?,
         history: None,
         search: None,
         window_ns,
@@ -147,35 +145,6 @@ fn question(args: &AnalyzeArgs, window_ns: Option<Range<u64>>) -> Question {
     }
 }
 
-fn read(files: &[PathBuf], deliver: &mut dyn FnMut(Trace)) -> Result<ReadSummary, CliError> {
-    let all: u64 = files
-        .iter()
-        .filter_map(|file| file.metadata().ok())
-        .map(|file| file.len())
-        .sum();
-    let mut progress = |progress: Progress| {
-        let percent = progress.bytes.saturating_mul(100) / all.max(1);
-        progress::show(&format!(
-            "reading: {} MB, {} %",
-            progress.bytes / 1_000_000,
-            percent.min(100)
-        ));
-    };
-    let is_shown = io::stderr().is_terminal();
-    let mut reader = Reader::new(deliver);
-    if is_shown {
-        reader = reader.with_progress(&mut progress);
-    }
-    for file in files {
-        reader.file(file)?;
-    }
-    let summary = reader.finish()?;
-    if is_shown {
-        progress::clear();
-    }
-    Ok(summary)
-}
-
 /// The window that the arguments select. `newest` finds the newest call, if an age is relative to it.
 fn window(
     args: &AnalyzeArgs,
@@ -201,7 +170,7 @@ fn window(
 /// The start of the newest span.
 fn newest(files: &[PathBuf]) -> Result<u64, CliError> {
     let mut newest = 0;
-    read(files, &mut |trace| {
+    progress::read_files(files, &mut |trace| {
         let starts = trace.spans().iter().filter(|span| span.stage.is_some());
         newest = starts.map(|span| span.start_ns).fold(newest, u64::max);
     })?;

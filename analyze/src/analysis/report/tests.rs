@@ -551,3 +551,48 @@ fn the_same_arguments_twice_in_a_turn_are_a_repeat_and_in_another_turn_none() {
             .is_none()
     );
 }
+
+#[test]
+fn stages_of_turns_have_figures_for_all_turns_and_for_each() {
+    let of_model = |id, name: &str, turn: i64, length: u64| {
+        other(id, 0, name, 0, length)
+            .with("baton.stage", name)
+            .with("baton.turn", turn)
+    };
+    let request = other(7, 0, "request", 0, 40)
+        .with("baton.request.ordinal", "1")
+        .with("baton.turn", 1);
+    let mut spans = of_turn(1, 1, "", 0);
+    spans.extend([
+        of_model(70, "ttft", 1, 30),
+        of_model(71, "ttft", 2, 50),
+        of_model(72, "decode", 1, 9),
+        request,
+    ]);
+    let question = || Question {
+        by: By::Turn,
+        ..Question::default()
+    };
+    let report = ask(question(), &[&text(&[spans.clone()])]).unwrap();
+    let all: Vec<_> = report
+        .turn_stages
+        .iter()
+        .map(|(name, figures)| (*name, figures.count, figures.quantiles.p99))
+        .collect();
+    assert_eq!(all, [("request", 1, 40e3), ("ttft", 2, 50e3), ("decode", 1, 9e3)]);
+    let first = &report.groups[0];
+    let ttft = first.stages.iter().find(|(name, _)| *name == "ttft").unwrap();
+    assert_eq!((&*first.name, ttft.1.count), ("1", 1));
+    let second = Question {
+        population: Population {
+            filters: vec![Filter {
+                name: "turn".to_owned(),
+                value: "1".to_owned(),
+            }],
+            ..Population::default()
+        },
+        ..question()
+    };
+    let report = ask(second, &[&text(&[spans])]).unwrap();
+    assert_eq!(report.turn_stages[1].1.count, 1);
+}

@@ -62,6 +62,11 @@ pub(super) fn report(report: &Report, args: &AnalyzeArgs, basis: &Basis) -> Valu
         "remainders": { "told": report.remainders_told, "unknown": report.remainders_unknown },
         "unavailable": unavailable,
         "stages": stages,
+        "turn_stages": report
+            .turn_stages
+            .iter()
+            .map(|(name, durations)| ((*name).to_owned(), figures(durations)))
+            .collect::<Map<_, _>>(),
         "groups": report.groups.iter().map(group).collect::<Map<_, _>>(),
         "calls_of_more_groups": report.calls_of_more_groups,
         "turns": pair(&report.first_turn, &report.later_turns),

@@ -15,6 +15,9 @@ pub(super) fn report(report: &Report, basis: &Basis) -> String {
     let mut out = String::new();
     heading(report, basis, &mut out);
     stages(report, &mut out);
+    if !report.turn_stages.is_empty() {
+        turn_stages(report, &mut out);
+    }
     if !report.groups.is_empty() {
         groups(&report.groups, &mut out);
         if report.calls_of_more_groups > 0 {
@@ -142,6 +145,29 @@ fn stages(report: &Report, out: &mut String) {
             is_bad: false,
         });
     }
+    out.push_str(&draw(&columns, &rows, Terminal::of_stdout()));
+}
+
+fn turn_stages(report: &Report, out: &mut String) {
+    let columns = [
+        Column::left("STAGE OF TURNS"),
+        Column::right("N"),
+        Column::right("P50"),
+        Column::right("P90"),
+        Column::right("P99"),
+    ];
+    let row = |(name, figures): &(&str, Figures)| Row {
+        cells: vec![
+            (*name).to_owned(),
+            figures.count.to_string(),
+            time(figures.quantiles.p50),
+            time(figures.quantiles.p90),
+            time(figures.quantiles.p99),
+        ],
+        is_bad: false,
+    };
+    let rows: Vec<_> = report.turn_stages.iter().map(row).collect();
+    out.push('\n');
     out.push_str(&draw(&columns, &rows, Terminal::of_stdout()));
 }
 
