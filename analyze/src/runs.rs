@@ -4,11 +4,13 @@
 //! ran in, because runs of one block are not independent. It may belong to a pair, the runs of two sides that ran beside
 //! each other.
 
+mod alternation;
 mod from_traces;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use self::from_traces::{BlockBy, RunCollector, RunOptions};
+pub use self::alternation::block_by_alternation;
+pub use self::from_traces::{BlockBy, RunCollector, RunOptions, RunsLeftOut};
 use crate::stages;
 
 /// One run.

@@ -8,6 +8,7 @@ use baton_trace::stage::{StageId, transport};
 use opentelemetry_semantic_conventions::attribute::{PROCESS_EXIT_CODE, SERVICE_INSTANCE_ID};
 
 use super::{Run, Runs};
+use crate::analysis::{Facts, Version};
 use crate::history::HistoryCall;
 use crate::model::{CallSpans, Span, Trace, Tree, Value};
 use crate::stages::REMAINDER;
@@ -34,6 +35,33 @@ pub struct RunOptions {
     pub pair: Option<String>,
     /// Further attributes that runs keep.
     pub attributes: Vec<String>,
+    /// Calls that the caller gave up are runs too.
+    pub with_cancelled: bool,
+    /// Calls of every version are runs, not only those of the newest one of each side.
+    pub all_versions: bool,
+}
+
+/// Calls that are no runs, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunsLeftOut {
+    /// Calls without the client's envelope, or commands of a history without stages.
+    pub without_envelope: u64,
+    /// Calls that the caller gave up.
+    pub cancelled: u64,
+    /// Calls of versions before the newest of their side.
+    pub old_versions: u64,
+}
+
+impl RunsLeftOut {
+    /// Each reason with its count, but for those that are 0.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = [
+            ("without the client's envelope", self.without_envelope),
+            ("that the caller gave up", self.cancelled),
+            ("of an older version", self.old_versions),
+        ];
+        all.into_iter().filter(|(_, count)| *count > 0)
+    }
 }
 
 impl Default for RunOptions {
@@ -42,6 +70,8 @@ impl Default for RunOptions {
             block: BlockBy::Client,
             pair: None,
             attributes: Vec::new(),
+            with_cancelled: false,
+            all_versions: false,
         }
     }
 }
@@ -53,7 +83,9 @@ pub struct RunCollector {
     runs: Runs,
     /// The side or set, and the file that is read.
     source: Source,
-    without_envelope: u64,
+    left_out: RunsLeftOut,
+    /// The side and the version of each run.
+    versions: Vec<(String, Version)>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -89,7 +121,7 @@ impl RunCollector {
             let head = call.head.map(|head| &trace.spans()[head]);
             match head.filter(|head| head.stage == Some(transport::CALL)) {
                 Some(head) => self.add_call(trace, &call, head),
-                None => self.without_envelope += 1,
+                None => self.left_out.without_envelope += 1,
             }
         }
     }
@@ -98,7 +130,7 @@ impl RunCollector {
     /// without stages are left out, as calls without an envelope are.
     pub fn add_history(&mut self, call: &HistoryCall) {
         if call.stages.is_empty() {
-            self.without_envelope += 1;
+            self.left_out.without_envelope += 1;
             return;
         }
         let block = match &self.options.block {
@@ -124,14 +156,46 @@ impl RunCollector {
             .iter()
             .map(|stage| (stage.stage.name(), stage.duration_ns));
         self.runs.add(run, durations);
+        // A record does not say which version made it.
+        self.versions.push((self.source.side.clone(), Version::parse("")));
     }
 
-    /// The runs, and the calls that were left out because the client's envelope is missing.
-    pub fn finish(self) -> (Runs, u64) {
-        (self.runs, self.without_envelope)
+    /// The runs, and the calls that were left out.
+    pub fn finish(self) -> (Runs, RunsLeftOut) {
+        let Self {
+            options,
+            runs,
+            mut left_out,
+            versions,
+            ..
+        } = self;
+        if options.all_versions {
+            return (runs, left_out);
+        }
+        let mut newest: HashMap<&str, &Version> = HashMap::new();
+        for (side, version) in &versions {
+            let known = newest.entry(side).or_insert(version);
+            *known = (*known).max(version);
+        }
+        let mut of_run = versions.iter();
+        let kept = runs.filtered(|_| {
+            let is_newest = of_run.next().is_none_or(|(side, version)| {
+                newest.get(side.as_str()).is_none_or(|newest| version == *newest)
+            });
+            left_out.old_versions += u64::from(!is_newest);
+            is_newest
+        });
+        (kept, left_out)
     }
 
     fn add_call(&mut self, trace: &Trace, call: &CallSpans, head: &Span) {
+        let place = call.head.unwrap_or_default();
+        let facts = Facts::of(trace, call, place);
+        if !self.options.with_cancelled && facts.is_cancelled() {
+            self.left_out.cancelled += 1;
+            return;
+        }
+        let version = Version::parse(facts.version);
         let stages: Vec<&Span> = call.stages.iter().map(|index| &trace.spans()[*index]).collect();
         // The client's spans first: its resource is the more specific one.
         let find = |key: &str| {
@@ -185,6 +249,7 @@ impl RunCollector {
         let mut durations: Vec<(&str, u64)> = durations.into_iter().collect();
         durations.sort_unstable();
         self.runs.add(run, durations);
+        self.versions.push((self.source.side.clone(), version));
     }
 }
 
@@ -225,7 +290,40 @@ mod tests {
     use crate::history::HistoryStage;
     use crate::test_traces::{call, other, stage, trace};
 
-    fn collected(options: RunOptions, spans: &[crate::test_traces::Made]) -> (Runs, u64) {
+    #[test]
+    fn cancelled_calls_and_those_of_older_versions_of_a_side_are_no_runs() {
+        let of = |trace_id: u128, version: &str| {
+            let mut spans = call();
+            for span in &mut spans {
+                span.trace = trace_id;
+                span.version = version.to_owned();
+            }
+            spans
+        };
+        let mut cancelled = of(4, "2.0.0");
+        cancelled[0] = cancelled[0].clone().with("rpc.response.status_code", "CANCELLED");
+        let count = |options: RunOptions| {
+            let mut collector = RunCollector::new(options);
+            collector.begin("A", "", &[]);
+            for spans in [of(1, "1.0.0"), of(2, "2.0.0"), cancelled.clone()] {
+                collector.add(&trace(&spans));
+            }
+            // The other side is of the older version alone.
+            collector.begin("B", "", &[]);
+            collector.add(&trace(&of(3, "1.0.0")));
+            let (runs, left_out) = collector.finish();
+            (runs.len(), left_out.cancelled, left_out.old_versions)
+        };
+        assert_eq!(count(RunOptions::default()), (2, 1, 1));
+        let all = RunOptions {
+            with_cancelled: true,
+            all_versions: true,
+            ..RunOptions::default()
+        };
+        assert_eq!(count(all), (4, 0, 0));
+    }
+
+    fn collected(options: RunOptions, spans: &[crate::test_traces::Made]) -> (Runs, RunsLeftOut) {
         let mut collector = RunCollector::new(options);
         collector.begin("A", "1.json", &[("side", "old")]);
         collector.add(&trace(spans));
@@ -234,8 +332,8 @@ mod tests {
 
     #[test]
     fn a_call_is_a_run_with_the_durations_of_its_stages() {
-        let (runs, without_envelope) = collected(RunOptions::default(), &call());
-        assert_eq!((runs.len(), without_envelope), (1, 0));
+        let (runs, left_out) = collected(RunOptions::default(), &call());
+        assert_eq!((runs.len(), left_out.without_envelope), (1, 0));
         for (stage, ns) in [
             ("call", 1_000_000),
             ("transit", 99_000),
@@ -279,7 +377,7 @@ mod tests {
         collector.add_history(&command);
         collector.add_history(&HistoryCall::default());
         let (runs, left_out) = collector.finish();
-        assert_eq!((runs.len(), left_out), (1, 1));
+        assert_eq!((runs.len(), left_out.without_envelope), (1, 1));
         let run = runs.run(0);
         assert_eq!(
             (run.block.as_str(), run.turn, run.succeeded),
@@ -298,6 +396,7 @@ mod tests {
                 block,
                 pair,
                 attributes: vec!["host.id".to_owned(), "absent".to_owned()],
+                ..RunOptions::default()
             };
             collected(options, &call()).0.run(0).clone()
         };
@@ -333,9 +432,9 @@ mod tests {
     #[test]
     fn a_server_half_without_its_envelope_is_counted_and_left_out() {
         let rest: Vec<_> = call().into_iter().filter(|span| span.part == "server").collect();
-        let (runs, without_envelope) = collected(RunOptions::default(), &rest);
-        assert_eq!((runs.len(), without_envelope), (0, 1));
-        let (runs, without_envelope) = collected(RunOptions::default(), &[other(1, 0, "tool", 0, 9)]);
-        assert_eq!((runs.len(), without_envelope), (0, 0));
+        let (runs, left_out) = collected(RunOptions::default(), &rest);
+        assert_eq!((runs.len(), left_out.without_envelope), (0, 1));
+        let (runs, left_out) = collected(RunOptions::default(), &[other(1, 0, "tool", 0, 9)]);
+        assert_eq!((runs.len(), left_out.without_envelope), (0, 0));
     }
 }

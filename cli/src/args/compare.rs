@@ -8,7 +8,8 @@ use super::values::{duration, part};
 #[command(after_help = "\
 A block is what shares a process or a machine's state: runs of one block are not independent, so whole blocks are
 resampled. By default two directories of files are compared file by file: a file is a block, and files of the same name
-are a pair. Else a block is a process of the client.
+are a pair. Else a block is a process of the client. If each run has one of its own, as with `baton exec`, and the sides
+were recorded in turns, a block is a series of runs of one side, and neighbouring series are a pair.
 
 Exit codes:
   0    no stage became slower
@@ -51,6 +52,12 @@ pub(crate) struct CompareArgs {
     /// Print Markdown, for a comment of CI
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
+    /// Also the calls that their caller gave up
+    #[arg(long)]
+    pub(crate) with_cancelled: bool,
+    /// Calls of every version, not only of the newest one of each side
+    #[arg(long)]
+    pub(crate) all_versions: bool,
     /// Print one JSON object, for programs
     #[arg(long)]
     pub(crate) json: bool,

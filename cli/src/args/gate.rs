@@ -49,6 +49,12 @@ pub(crate) struct GateArgs {
     /// Write the verdict to FILE as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) verdict: Option<PathBuf>,
+    /// Also the calls that their caller gave up
+    #[arg(long)]
+    pub(crate) with_cancelled: bool,
+    /// Calls of every version, not only of the newest one of each input
+    #[arg(long)]
+    pub(crate) all_versions: bool,
     /// Print one JSON object, for programs
     #[arg(long)]
     pub(crate) json: bool,

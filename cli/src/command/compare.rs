@@ -4,9 +4,9 @@ use std::path::Path;
 
 use baton_analyze::compare::{Options, compare};
 use baton_analyze::read::{is_segment, trace_files};
-use baton_analyze::runs::{BlockBy, RunOptions};
+use baton_analyze::runs::{BlockBy, RunOptions, block_by_alternation};
 
-use super::runs::{Source, block, read};
+use super::runs::{Source, block, left_out_json, read};
 use crate::args::CompareArgs;
 use crate::error::CliError;
 use crate::record::line;
@@ -31,10 +31,18 @@ pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
             block: by.clone(),
             pair: args.pair.clone(),
             attributes: Vec::new(),
+            with_cancelled: args.with_cancelled,
+            all_versions: args.all_versions,
         };
         read(&[source], options)
     };
-    let (a, b) = (runs("A", &args.a)?, runs("B", &args.b)?);
+    let ((mut a, of_a), (mut b, of_b)) = (runs("A", &args.a)?, runs("B", &args.b)?);
+    if args.block.is_none() && args.pair.is_none() && !args.unpaired && block_by_alternation(&mut a, &mut b) {
+        stderr_line!(
+            "baton: each run has a client process of its own, so a block is a series of runs of one side (--block client \
+             makes each run one)"
+        );
+    }
     let options = Options {
         controls: args.controls,
         floor_relative: args.min_change,
@@ -45,7 +53,12 @@ pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
     };
     let comparison = compare(&a, &b, &options)?;
     page(&match () {
-        () if args.json => line(&comparison.json()),
+        () if args.json => {
+            let mut json = comparison.json();
+            json["a"]["not_counted"] = left_out_json(&of_a);
+            json["b"]["not_counted"] = left_out_json(&of_b);
+            line(&json)
+        }
         () if args.markdown => comparison.markdown(),
         () => comparison.text(is_ascii_locale()),
     })?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use baton_analyze::gate::{EXAMPLE, Evidence, Rules, gate};
 use baton_analyze::jaeger_search::JaegerInput;
 use baton_analyze::limits::RULES_MAX;
-use baton_analyze::runs::{RunCollector, RunOptions, Runs};
+use baton_analyze::runs::{RunCollector, RunOptions, Runs, RunsLeftOut};
 
 use super::history_input;
 use super::runs::{Source, block, read};
@@ -41,8 +41,10 @@ pub(crate) fn main(mut args: GateArgs) -> Result<i32, CliError> {
         block: block(&args.block),
         pair: args.pair,
         attributes: rules.attributes().map(str::to_owned).collect(),
+        with_cancelled: args.with_cancelled,
+        all_versions: args.all_versions,
     };
-    let runs = match args.history.take() {
+    let (runs, left_out) = match args.history.take() {
         Some(history) => from_history(history, options)?,
         None => read(&sources, options)?,
     };
@@ -51,7 +53,11 @@ pub(crate) fn main(mut args: GateArgs) -> Result<i32, CliError> {
         checks: args.checks.into_iter().collect(),
         now_ns: args.now,
     };
-    let verdict = gate(&rules, &evidence);
+    let mut verdict = gate(&rules, &evidence);
+    let before = left_out
+        .counts()
+        .map(|(reason, count)| (reason.to_owned(), usize::try_from(count).unwrap_or(usize::MAX)));
+    verdict.left_out.extend(before);
     if let Some(path) = args.verdict {
         let written = fs::write(&path, line(&verdict.json()));
         written.map_err(|source| CliError::Write { path, source })?;
@@ -65,11 +71,11 @@ pub(crate) fn main(mut args: GateArgs) -> Result<i32, CliError> {
 }
 
 /// The commands of a history. Says on standard error what they were computed from.
-fn from_history(args: HistoryInputArgs, options: RunOptions) -> Result<Runs, CliError> {
+fn from_history(args: HistoryInputArgs, options: RunOptions) -> Result<(Runs, RunsLeftOut), CliError> {
     let mut collector = RunCollector::new(options);
     let summary = history_input::read(args, |_| None, |call| collector.add_history(&call))?;
     stderr_line!("baton: {}", summary.text());
-    Ok(collector.finish().0)
+    Ok(collector.finish())
 }
 
 /// `SET=PATH`, unless there is a file with this name.

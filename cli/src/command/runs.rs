@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use baton_analyze::jaeger_search::JaegerInput;
-use baton_analyze::model::Trace;
-use baton_analyze::read::{Reader, trace_files};
-use baton_analyze::runs::{BlockBy, RunCollector, RunOptions, Runs};
+use baton_analyze::read::trace_files;
+use baton_analyze::runs::{BlockBy, RunCollector, RunOptions, Runs, RunsLeftOut};
 use baton_trace::text::counted;
+use serde_json::{Value, json};
 
+use super::progress;
 use super::trace::warn_of_faults;
 use crate::args::values::jaeger_input;
 use crate::error::CliError;
@@ -33,7 +34,7 @@ pub(crate) struct Source<'a> {
 }
 
 /// Reads the runs of some sources. Says on standard error what could not be read.
-pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<Runs, CliError> {
+pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<(Runs, RunsLeftOut), CliError> {
     let is_by_file = options.block == BlockBy::File;
     let mut collector = RunCollector::new(options);
     for source in sources {
@@ -54,21 +55,29 @@ pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<Runs, 
             read_into(&mut collector, &files)?;
         }
     }
-    let (runs, without_envelope) = collector.finish();
-    if without_envelope > 0 {
-        let calls = counted(without_envelope, "call", "calls");
-        stderr_line!("baton: left out {calls} without the client's envelope");
+    let (runs, left_out) = collector.finish();
+    tell(&left_out);
+    Ok((runs, left_out))
+}
+
+/// Says on standard error which calls are no runs.
+pub(crate) fn tell(left_out: &RunsLeftOut) {
+    for (reason, count) in left_out.counts() {
+        stderr_line!("baton: left out {} {reason}", counted(count, "call", "calls"));
     }
-    Ok(runs)
+}
+
+/// The same for programs.
+pub(crate) fn left_out_json(left_out: &RunsLeftOut) -> Value {
+    json!({
+        "without_envelope": left_out.without_envelope,
+        "cancelled": left_out.cancelled,
+        "old_versions": left_out.old_versions,
+    })
 }
 
 fn read_into(collector: &mut RunCollector, files: &[PathBuf]) -> Result<(), CliError> {
-    let mut deliver = |trace: Trace| collector.add(&trace);
-    let mut reader = Reader::new(&mut deliver);
-    for file in files {
-        reader.file(file)?;
-    }
-    let summary = reader.finish()?;
+    let summary = progress::read_files(files, &mut |trace| collector.add(&trace))?;
     warn_of_faults(&summary);
     Ok(())
 }
