@@ -443,27 +443,26 @@ fn a_dead_collector_delays_no_exit_and_a_later_run_delivers_everything() {
         (mute.local_addr().unwrap(), "did not answer in time"),
     ] {
         let dir = TempDir::new().unwrap();
-        let mut fastest = Duration::MAX;
         let bound = if address == closed {
             // Nobody listens, so nobody waits.
             EXIT_WAIT / 2
         } else {
             EXIT_WAIT + Duration::from_millis(10)
         };
-        let (mut kept, mut runs, mut hinted) = (0, 0, 0);
-        // The fastest of some, on a machine that does other things too.
-        while (runs < 3 || hinted == 0 || fastest > bound) && runs < 50 {
+        const RUNS: usize = 15;
+        let (mut kept, mut prompt, mut hinted) = (0, 0, 0);
+        for runs in 1..=RUNS {
             let (report, took) = leave(address, &dir);
             assert_eq!((report.exported, report.dropped), (0, 0), "{report:?}");
             hinted += usize::from(report.failure.unwrap().to_string().contains(hint));
-            fastest = fastest.min(took);
+            prompt += usize::from(took <= bound);
             kept += report.spooled;
-            runs += 1;
             assert_eq!(spooled(&dir), runs);
         }
+        // A busy machine may delay a few.
         assert!(
-            fastest <= bound && hinted > 0,
-            "{hint}: {fastest:?}, {hinted} of {runs}"
+            prompt * 3 >= RUNS * 2 && hinted * 3 >= RUNS * 2,
+            "{hint}: {prompt} exited within {bound:?} and {hinted} had the hint, of {RUNS}"
         );
         if address == hole {
             continue;
