@@ -12,7 +12,7 @@ use std::error::Error;
 use baton_corpus::body;
 use baton_corpus::samples::{Names, Samples};
 
-/// Bytes of the dictionary. Twice as many make a single trace 1 % smaller, and every append slower.
+/// Bytes of the dictionary: six traces. Every append loads it.
 const DICTIONARY_BYTES: usize = 16 * 1024;
 
 /// Traces that it is trained from.

@@ -1,6 +1,6 @@
 //! The encoding of a trace part before compression.
 //!
-//! A trace of 24 spans has about 150 bytes that no other trace has: its ids and times. Everything else is the same in
+//! A trace of 24 spans has less than 200 bytes that no other trace has: its ids and times. Everything else is the same in
 //! most traces. So the encoding has three columns:
 //!
 //! ```text

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bytes of a segment after which a new one begins. Some 4,000 traces, which are recompressed in less than a second. A
+/// Bytes of a segment after which a new one begins. Some 3,300 traces, which are recompressed in a few seconds. A
 /// segment wastes half a disk block on average, 0.2 % of this.
 pub const SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -10,14 +10,14 @@ pub const SEGMENT_BYTES: u64 = 1024 * 1024;
 /// can be deleted by the day.
 pub const SEGMENT_AGE: Duration = Duration::from_hours(24);
 
-/// Traces in a frame of a recompressed segment. With more, a frame shrinks by less than 1 %, and reading one trace
-/// takes longer: 64 traces of 24 spans are about 80 kB.
+/// Traces in a frame of a recompressed segment. With more, reading one trace takes longer: 64 traces of 24
+/// spans are 160 kB before compression.
 pub const FRAME_TRACES: usize = 64;
 
 /// Uncompressed bytes after which a frame of a recompressed segment takes no further trace.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
-/// Uncompressed bytes of one frame, at most. One trace of 24 spans is about 1.3 kB; a segment may claim any length.
+/// Uncompressed bytes of one frame, at most. One trace of 24 spans is 2.5 kB; a segment may claim any length.
 /// Decoded, damaged data takes up to 32 times as much: 64 MiB.
 pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -27,10 +27,10 @@ pub const DATA_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
 /// Bytes that are read from a segment at once.
 pub const READ_BYTES: usize = 256 * 1024;
 
-/// Compression level of an appended trace: 0.1 ms, at the end of a command.
+/// Compression level of an appended trace, at the end of a command: the default of zstd.
 pub const APPEND_LEVEL: i32 = 3;
 
-/// Compression level of a closed segment. Nobody waits for it: half a second for each segment.
+/// Compression level of a closed segment. No command waits for it.
 pub const COMPACT_LEVEL: i32 = 19;
 
 /// Span ids that another id may be derived from. A part of a trace has one call id; a file may claim any number.

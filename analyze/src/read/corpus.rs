@@ -68,7 +68,8 @@ fn describe(gap: &Gap) -> String {
             gap.len
         ),
         Gap { is_tail: true, .. } => format!(
-            "{} bytes of a trace whose writing was interrupted; the next command with this --trace-dir removes them",
+            "{} bytes of a trace whose writing was interrupted; the next command that appends to this segment removes \
+             them",
             gap.len
         ),
         Gap { .. } => format!("{} damaged bytes; reading goes on after them", gap.len),
