@@ -369,7 +369,7 @@ fn the_traces_of_a_file_are_checked_and_analyzed() {
         (&report["calls"], &report["envelope"]["n"]),
         (&3.into(), &3.into())
     );
-    assert_eq!(report["remainder"]["told"], 3);
+    assert_eq!(report["remainders"]["told"], 3);
     assert_eq!(report["groups"]["echo"]["envelope"]["n"], 3);
     for stage in ["dispatch", "transit", "process.wait", "terminal.notify"] {
         let stage = &report["stages"][stage];
