@@ -76,9 +76,12 @@ impl Repeats {
             self.without_fingerprint += 1;
             return;
         };
-        // Without a thread, a turn is one trace.
+        // A call below a span of its caller is in the trace of the turn. Callers may reuse the name of a thread.
+        // Else the thread names the turn, as for each `baton exec`, which is a trace of its own.
         let trace = facts.trace.id();
-        let thread = facts.text(attribute::THREAD);
+        let thread = facts
+            .text(attribute::THREAD)
+            .filter(|_| facts.head.parent.is_none());
         let of_trace = trace.to_bytes();
         let turn = hash(&[
             thread.unwrap_or_default().as_bytes(),

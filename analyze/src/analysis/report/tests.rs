@@ -537,6 +537,17 @@ fn the_same_arguments_twice_in_a_turn_are_a_repeat_and_in_another_turn_none() {
         ask(question(), &[&text(&reversed)]).unwrap().repeats.unwrap(),
         report
     );
+    // Two runs of an agent that names its thread alike: each turn is a trace.
+    let below = |trace| {
+        let mut spans = of_turn(trace, 1, "aa", 0);
+        spans[0].parent = 99;
+        spans.push(other(99, 0, "execute_tool", 0, 3_000));
+        spans.iter_mut().for_each(|span| span.trace = trace);
+        spans
+    };
+    let apart = ask(question(), &[&text(&[below(1), below(2)])]).unwrap();
+    let apart = apart.repeats.unwrap();
+    assert_eq!((apart.calls, apart.turns, apart.repeats), (2, 2, 0));
     let none = ask(question(), &[&text(&[of_turn(1, 1, "", 0)])]).unwrap_err();
     assert_eq!(none, Refused::NoFingerprints(1));
     assert!(
