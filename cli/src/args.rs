@@ -34,7 +34,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::analyze::{AnalyzeArgs, ByArg, Moment};
 pub(crate) use self::compare::CompareArgs;
-pub(crate) use self::exec::ExecArgs;
+pub(crate) use self::exec::{EnvPolicy, ExecArgs};
 pub(crate) use self::exec_server::{Durability, ExecServerArgs};
 pub(crate) use self::flush::FlushArgs;
 pub(crate) use self::gate::GateArgs;

@@ -23,6 +23,7 @@ use baton_relay::{AllowedServersError, BindError, TlsError};
 use baton_trace::TraceId;
 use baton_trace::text::counted;
 
+use crate::env_file::EnvFileError;
 use crate::hosts::HostsError;
 
 /// The exit code of Baton's own failures.
@@ -61,6 +62,8 @@ pub(crate) enum CliError {
     TicketExposed { path: PathBuf, exposure: Exposure },
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    #[error(transparent)]
+    EnvFile(#[from] EnvFileError),
     #[error(transparent)]
     Hosts(#[from] HostsError),
     #[error(transparent)]

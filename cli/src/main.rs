@@ -13,6 +13,7 @@ mod args;
 mod closed_stdout;
 mod command;
 mod descriptor_limit;
+mod env_file;
 mod error;
 mod exporters;
 mod hosts;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use baton_core_client::Family;
 
 use super::values::{
-    environment_variable, family, flush_timeout, key_value, label, one_of, step, thread, timeout, title,
-    turn, utf8,
+    drain, environment_variable, family, flush_timeout, key_value, label, one_of, step, thread, timeout,
+    title, turn, utf8,
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
@@ -17,11 +17,21 @@ Examples:
   baton exec --ticket-file ticket -- tar -c src | tar -t
   baton exec --ticket-file ticket --trace-dir traces -- make test && baton analyze traces
   baton exec --ticket-file ticket --thread release-42 --turn 3 --step build -- make
+  baton exec --ticket-file ticket --env-policy clean --env-file build.env -- make
   baton exec --ticket-file ticket --family prompt --trace -- sh -c 'exec python3 -i 2>&1'";
 
 const INPUT: &str = "\
 Standard input is read to its end even if the command does not read it, as with ssh. Add `</dev/null` in a loop that
 reads standard input, and for a background job of a terminal.";
+
+/// What the command's environment begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum EnvPolicy {
+    /// With the exec-server's.
+    Inherit,
+    /// With nothing.
+    Clean,
+}
 
 #[derive(clap::Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
@@ -48,6 +58,10 @@ pub(crate) struct ExecArgs {
     /// Kill the command if it has not ended after this time, like 90s or 15m; the time includes connecting
     #[arg(long, value_name = "TIME", value_parser = utf8(timeout))]
     pub(crate) timeout: Option<Duration>,
+    /// After the command's exit, wait at most this long for output of processes that it left behind; at most 1h
+    /// [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = utf8(drain))]
+    pub(crate) drain: Option<Duration>,
     /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,
@@ -59,6 +73,14 @@ pub(crate) struct ExecArgs {
     /// CI is set]
     #[arg(long, value_name = "TIME", value_parser = utf8(flush_timeout))]
     pub(crate) flush_timeout: Option<Duration>,
+    /// The environment that --env and --env-file add to: `inherit` is the exec-server's, `clean` is an empty one, even
+    /// without PATH [default: inherit]
+    #[arg(long, value_name = "POLICY", value_parser = one_of::<EnvPolicy>())]
+    pub(crate) env_policy: Option<EnvPolicy>,
+    /// Set the variables in this file in the command's environment; repeatable. Each line is NAME=VALUE, or a NAME whose
+    /// value here is passed on; lines that begin with `#` mean nothing. --env takes precedence
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
     /// Set a variable in the command's environment; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = environment_variable())]
     pub(crate) env: Vec<(OsString, OsString)>,

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_analyze::analysis::Filter;
 use baton_analyze::jaeger_search::{JaegerError, JaegerInput};
 use baton_core_client::warm::{WarmInterval, WarmIntervalError};
+use baton_exec_server::limits::DRAIN_MAX;
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
 use baton_proto::metadata::Outcome;
@@ -196,6 +197,18 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("expected more than 0, like 90s or 15m".into()),
         Ok(limit) => Ok(limit),
         Err(_) => Err("expected a time like 90s or 15m".into()),
+    }
+}
+
+/// The time that output may follow the exit; 0 waits for none.
+pub(super) fn drain(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(limit) if limit <= DRAIN_MAX => Ok(limit),
+        Ok(_) => Err(format!(
+            "expected at most {}",
+            humantime::format_duration(DRAIN_MAX)
+        )),
+        Err(_) => Err("expected a time like 500ms or 10s".into()),
     }
 }
 

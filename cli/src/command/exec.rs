@@ -6,13 +6,13 @@ use baton_core_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
 use super::{run_attached, show_trace};
-use crate::args::ExecArgs;
+use crate::args::{EnvPolicy, ExecArgs};
 use crate::error::CliError;
 use crate::exporters::Exporters;
-use crate::logging;
 use crate::remote::RemoteClient;
 use crate::runtime::runtime;
 use crate::trace_outputs::TraceOutputs;
+use crate::{env_file, logging};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if args.tty > 0 {
@@ -25,7 +25,18 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
 
     let mut argv = args.command.into_iter();
     let mut command = Command::new(argv.next().unwrap_or_default()).args(argv);
-    for (name, value) in args.env {
+    if args.env_policy == Some(EnvPolicy::Clean) {
+        command = command.env_clear();
+    }
+    if let Some(limit) = args.drain {
+        command = command.drain(limit);
+    }
+    let mut variables = Vec::new();
+    for file in &args.env_file {
+        variables.append(&mut env_file::read(file, |name| std::env::var_os(name))?);
+    }
+    variables.extend(args.env);
+    for (name, value) in variables {
         command = command.env(name, value);
     }
     if let Some(cwd) = args.cwd {

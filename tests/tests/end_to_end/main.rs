@@ -33,6 +33,7 @@ mod crashes;
 mod crowds;
 mod decide;
 mod ends;
+mod environment;
 mod files;
 mod health;
 mod hostile;
