@@ -11,7 +11,6 @@ pub(crate) mod history;
 mod history_input;
 pub(crate) mod host;
 pub(crate) mod keygen;
-pub(crate) mod progress;
 pub(crate) mod relay;
 pub(crate) mod run;
 mod runs;

@@ -21,11 +21,10 @@ use baton_trace::text::printable;
 use rustix::fs::FlockOperation;
 use toml::de::{DeTable, DeValue};
 
-use crate::error::CliError;
-use crate::identity;
 use crate::limits::{HOST_NAME_MAX, HOSTS_FILE_MAX};
 
-const FILE: &str = "hosts.toml";
+/// Its name in Baton's configuration directory.
+pub(crate) const FILE: &str = "hosts.toml";
 const TABLE: &str = "hosts";
 
 /// Why the file of hosts cannot be used.
@@ -91,10 +90,9 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 impl Hosts {
-    /// The file of this user.
-    pub(crate) fn of_user() -> Result<Self, CliError> {
-        let path = identity::path(None, FILE)?;
-        Ok(Self { path })
+    /// The names in this file, which need not exist.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// The ticket of a host.

@@ -21,9 +21,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::command::progress;
 use crate::error::CliError;
 use crate::limits::{JAEGER_ANSWER_TIMEOUT, JAEGER_CONNECT_TIMEOUT, JAEGER_WINDOW};
+use crate::progress;
 use crate::runtime::runtime;
 
 /// What was read of a Jaeger.

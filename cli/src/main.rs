@@ -24,6 +24,7 @@ mod log_rate_limit;
 mod logging;
 mod metadata;
 mod output;
+mod progress;
 mod published_ticket;
 mod record;
 mod relay_connection;

@@ -14,7 +14,7 @@ use baton_trace::recorder::Recorder;
 
 use crate::args::RemoteArgs;
 use crate::error::CliError;
-use crate::hosts::Hosts;
+use crate::hosts::{self, Hosts};
 use crate::runtime::runtime;
 use crate::{identity, relay_connection, signals, ticket_file};
 
@@ -93,7 +93,7 @@ pub(crate) fn ticket(
         return ticket_file::read(&file);
     }
     if let Some(host) = host {
-        return Ok(Hosts::of_user()?.ticket(&host)?);
+        return Ok(Hosts::new(identity::path(None, hosts::FILE)?).ticket(&host)?);
     }
     if let Some(ticket) = variable("BATON_TICKET") {
         return Ok(ticket_file::without_label(&ticket.to_string_lossy()).parse()?);

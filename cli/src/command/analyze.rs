@@ -12,12 +12,11 @@ use baton_analyze::jaeger_search::{JaegerInput, SearchSummary};
 use baton_analyze::read::{ReadSummary, trace_files};
 
 use super::history_input::{self, HistorySummary};
-use super::progress;
 use super::trace::warn_of_faults;
 use crate::args::{AnalyzeArgs, ByArg, HistoryInputArgs, Moment};
 use crate::error::CliError;
 use crate::stdio::page;
-use crate::{jaeger, record};
+use crate::{jaeger, progress, record};
 
 /// The exit code if the traces do not support an answer.
 const REFUSED: i32 = 1;

@@ -13,12 +13,11 @@ use baton_trace::text::counted;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::progress;
 use crate::args::HistoryInputArgs;
 use crate::error::CliError;
 use crate::limits::SHOWN_AT_ONCE;
 use crate::remote::{query_records, ticket};
-use crate::{logging, record};
+use crate::{logging, progress, record};
 
 /// What was read of a history.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::args::{HostAddArgs, HostCommand, HostListArgs, HostRemoveArgs};
 use crate::error::CliError;
-use crate::hosts::{Added, Hosts};
+use crate::hosts::{self, Added, Hosts};
 use crate::stdio::page;
 use crate::table::{Column, Row, Terminal, draw};
-use crate::{record, ticket_file};
+use crate::{identity, record, ticket_file};
 
 const COLUMNS: [Column; 3] = [
     Column::left("HOST"),
@@ -20,7 +20,7 @@ const COLUMNS: [Column; 3] = [
 ];
 
 pub(crate) fn main(command: HostCommand) -> Result<i32, CliError> {
-    let hosts = Hosts::of_user()?;
+    let hosts = Hosts::new(identity::path(None, hosts::FILE)?);
     match command {
         HostCommand::Add(HostAddArgs { name, ticket }) => {
             let ticket = match &*ticket {

@@ -9,7 +9,7 @@ use super::*;
 fn hosts() -> (tempfile::TempDir, Hosts) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("baton").join(FILE);
-    (dir, Hosts { path })
+    (dir, Hosts::new(path))
 }
 
 /// A ticket of the exec-server that `key` tells apart.
