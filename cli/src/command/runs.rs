@@ -8,10 +8,10 @@ use baton_analyze::runs::{BlockBy, RunCollector, RunOptions, Runs, RunsLeftOut};
 use baton_trace::text::counted;
 use serde_json::{Value, json};
 
-use super::progress;
 use super::trace::warn_of_faults;
 use crate::args::values::jaeger_input;
 use crate::error::CliError;
+use crate::progress;
 use crate::{jaeger, record};
 
 /// What `--block` means.
