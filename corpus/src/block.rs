@@ -30,8 +30,6 @@ const COMPACTED: u8 = 1;
 /// Skippable header, marker, version, flags, parts, frame length, check.
 pub(crate) const INDEX_BYTES: usize = 8 + 4 + 1 + 2 + 4 + 4;
 pub(crate) const END_BYTES: usize = 12;
-/// The longest block.
-pub(crate) const BLOCK_BYTES_MAX: usize = INDEX_BYTES + 16 * u16::MAX as usize + DATA_BYTES_MAX + END_BYTES;
 
 /// What the fixed part of an index says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

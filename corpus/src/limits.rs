@@ -24,6 +24,10 @@ pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Compressed bytes of one frame, at most. Compressed data is hardly longer than the data itself.
 pub const DATA_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
 
+/// Bytes of one block, at most: the ids of as many traces as its index can count, its frame, and less than 64 bytes
+/// around them. A reader has one block in memory.
+pub const BLOCK_BYTES_MAX: usize = 16 * u16::MAX as usize + DATA_BYTES_MAX + 64;
+
 /// Bytes that are read from a segment at once.
 pub const READ_BYTES: usize = 256 * 1024;
 

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use crate::block::{BLOCK_BYTES_MAX, Block, INDEX_BYTES, Index, MAGIC, NoBlock, is_right};
-use crate::limits::READ_BYTES;
+use crate::block::{Block, INDEX_BYTES, Index, MAGIC, NoBlock, is_right};
+use crate::limits::{BLOCK_BYTES_MAX, READ_BYTES};
 use crate::lock::Lock;
 
 /// Bytes of a segment that are no block.
