@@ -62,21 +62,22 @@ async fn sigterm_leaves_time_to_clean_up(method: SpawnMethod) {
         "trap 'sleep 0.05; : >{}; exit' TERM; echo ready; sleep 1000 & wait",
         file.display()
     );
-    // A busy machine may need longer than the grace period, so this is tried several times.
-    let mut is_clean = false;
-    for _ in 0..20 {
+    // A busy machine may need longer than the grace period most times, but not nearly always.
+    const TIMES: usize = 12;
+    let mut clean = 0;
+    for _ in 0..TIMES {
         std::fs::write(&file, "left over").unwrap();
         let mut call = host.run(start(&["sh", "-c", &script])).await.unwrap();
         call.pid().await;
         call.next().await.unwrap();
         drop(call);
         host.idle().await;
-        is_clean = std::fs::read(&file).unwrap().is_empty();
-        if is_clean {
-            break;
-        }
+        clean += usize::from(std::fs::read(&file).unwrap().is_empty());
     }
-    assert!(is_clean, "killed before it could clean up");
+    assert!(
+        clean * 4 >= TIMES,
+        "{clean} of {TIMES} could clean up before they were killed"
+    );
 }
 
 async fn shutdown_kills_every_process_tells_its_client_and_refuses_new_ones(method: SpawnMethod) {

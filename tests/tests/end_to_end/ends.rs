@@ -143,9 +143,10 @@ fn a_run_ends_with_its_command_and_not_a_second_later() {
         assert_eq!(finished.code, 0, "{finished:?}");
         begun.elapsed()
     };
-    // The minimum of several runs, for a busy machine.
-    let best = (0..5).map(|_| took()).min().unwrap();
-    assert!(best < Duration::from_millis(800), "{best:?}");
+    // The median of several runs, for a busy machine.
+    let mut all = [(); 5].map(|()| took());
+    all.sort();
+    assert!(all[2] < Duration::from_millis(800), "{all:?}");
 }
 
 #[test]

@@ -515,10 +515,10 @@ fn records_of_a_killed_client_are_written_without_delay() {
         let count = format!("select count(*) from processes where {which}");
         records.query_row(&count, [], |row| row.get(0)).unwrap()
     };
-    let mut tries = 0;
-    // Without a barrier the writer waits for `LINGER` before it writes. A busy machine may need several attempts.
-    poll("a record is on disk sooner than without the barrier", || {
-        tries += 1;
+    // Without a barrier the writer waits for `LINGER` before it writes.
+    const TIMES: i64 = 8;
+    let mut prompt = 0;
+    for killed in 1..=TIMES {
         let mark = Mark::new();
         let began = Instant::now();
         let exec = testbed.exec_with(&["--env", mark.variable()], ["sleep", "300"]);
@@ -526,15 +526,19 @@ fn records_of_a_killed_client_are_written_without_delay() {
         poll("it runs", || (!mark.processes().is_empty()).then_some(()));
         // The drop kills the client, which closes no session.
         drop(running);
-        poll("it is on record", || (count("true") == tries).then_some(()));
-        let took = began.elapsed();
-        // Otherwise a pending write of this attempt would write the record of the next one too.
+        poll("it is on record", || (count("true") == killed).then_some(()));
+        prompt += i64::from(began.elapsed() < LINGER);
+        // Otherwise a pending write of this command would write the record of the next one too.
         poll("its end is on record", || {
             (count("outcome is null") == 0).then_some(())
         });
-        (took < LINGER).then_some(())
-    });
-    assert_eq!(count("outcome = 'killed' and fault like 'its client%'"), tries);
+    }
+    assert_eq!(count("outcome = 'killed' and fault like 'its client%'"), TIMES);
+    // A busy machine may delay most, but not all but one.
+    assert!(
+        prompt * 4 >= TIMES,
+        "{prompt} of {TIMES} were on disk sooner than without the barrier"
+    );
 }
 
 #[test]

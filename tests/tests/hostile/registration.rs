@@ -149,5 +149,12 @@ async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_no
         testbed.ran().into_iter().collect::<Vec<_>>(),
         [("after".to_owned(), 1)]
     );
+    // The queue is empty from then on, so that no visit is declined.
+    const MORE: usize = 10;
+    for _ in 0..MORE {
+        let visit = testbed.visit(&client, "later").await;
+        visit.assert("later", Expected::Unharmed);
+    }
+    assert_eq!(testbed.ran().get("later").copied(), Some(MORE));
     testbed.settle().await;
 }
