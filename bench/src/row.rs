@@ -132,7 +132,7 @@ impl Row {
         if let Some(why) = self.absence() {
             return Some(format!("not measured: {what}: {why}"));
         }
-        let [_, measured, interval, noise, bar, ..] = self.cells();
+        let [_, measured, interval, _, bar, ..] = self.cells();
         match self.verdict()? {
             Verdict::Pass | Verdict::PassWithinNoise => None,
             Verdict::Fail => {
@@ -142,11 +142,17 @@ impl Row {
                 };
                 Some(format!("FAIL: {what}: {measured}{within}, but the bar is {bar}"))
             }
-            Verdict::NotJudgeable => Some(format!(
-                "not judgeable: {what}: A against A is {noise}, which excludes {}: run this phase again, with nothing \
-                 else on the machine",
-                self.no_effect().value()
-            )),
+            Verdict::NotJudgeable => {
+                // Its two ends: the interval need not be symmetric.
+                let (low, high) = self
+                    .noise
+                    .map_or((f64::NAN, f64::NAN), |noise| (noise.low, noise.high));
+                Some(format!(
+                    "not judgeable: {what}: A against A is within {low:.4} – {high:.4}, which excludes {}: run this \
+                     phase again, with nothing else on the machine",
+                    self.no_effect().value()
+                ))
+            }
         }
     }
 
@@ -269,7 +275,11 @@ mod tests {
         let row = row(between(1.01, 1.03));
         assert_eq!(row.cells()[5], "not judgeable");
         let problem = row.problem().unwrap();
-        assert!(problem.starts_with("not judgeable: a row: A against A is 1.020 ± 0.010, which excludes 1:"));
+        assert!(
+            problem.starts_with(
+                "not judgeable: a row: A against A is within 1.0100 – 1.0300, which excludes 1:"
+            )
+        );
     }
 
     #[test]
