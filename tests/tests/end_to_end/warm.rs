@@ -89,15 +89,32 @@ fn a_second_process_watches_what_the_first_keeps_warm_and_sees_its_end() {
     poll("the watcher shows three states", || {
         (lines().len() >= 3).then_some(())
     });
-    let named = ["--watch", "--no-keep", "--conversation", "another"];
-    let nothing = Running::start(warm(&testbed, &testbed.home, &named), Input::Open);
+    let other = testbed.home.file("other");
+    let named = ["--watch", "--no-keep", "--conversation", "another", "--json"];
+    let named = warm(&testbed, &testbed.home, &named);
+    let named = after(&format!("exec >'{}'", other.display()), &named);
+    let watching_another = Running::start(named, Input::Open);
     let kept = interrupt(keeping, || {});
     poll("the removal is shown", || {
         lines().last()?.contains("\"enabled\":null").then_some(())
     });
     interrupt(watching, || {});
     let watched = lines();
-    assert_eq!(interrupt(nothing, || {}).text(), "");
+    // One conversation's watcher is told of no other.
+    let options = ["--conversation", "another", "--interval", "200ms", "--json"];
+    let keeping_another = Running::start(warm(&testbed, &testbed.home, &options), Input::Open);
+    let lines_of_another = || {
+        let text = fs::read_to_string(&other).unwrap_or_default();
+        objects(text.split_inclusive('\n').filter(|line| line.ends_with('\n')))
+    };
+    poll("the other conversation's state is shown", || {
+        (!lines_of_another().is_empty()).then_some(())
+    });
+    interrupt(keeping_another, || {});
+    interrupt(watching_another, || {});
+    for object in lines_of_another() {
+        assert_eq!(object["conversation"], "another");
+    }
     let (kept, watched) = (
         objects(kept.text().lines()),
         objects(watched.iter().map(String::as_str)),
