@@ -1,8 +1,8 @@
 //! Puts spans together to traces.
 //!
 //! A trace is open until it is complete. It is complete when the roots of its parts, the root of the trace among them,
-//! say how many spans they have (`baton.spans`) and as many are here; then it settles for a while and is delivered. Without such a count it is complete at the end of the
-//! input. Open traces beyond [`OPEN_TRACES_BYTES`] go to a temporary file ([`Spill`]).
+//! say how many spans they have (`baton.spans`) and as many are here; then it settles for a while and is delivered.
+//! Without such a count it is complete at the end of the input. Open traces beyond [`OPEN_TRACES_BYTES`] go to a temporary file ([`Spill`]).
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -157,8 +157,10 @@ impl<'o> Assembler<'o> {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(vacant) => {
                 self.positions += 1;
+                let trace = Trace::new(TraceId::from(found.trace));
+                self.open_bytes += trace.bytes();
                 vacant.insert(OpenTrace {
-                    trace: Trace::new(TraceId::from(found.trace)),
+                    trace,
                     position: self.positions,
                     announced: 0,
                     stages: 0,
@@ -177,7 +179,9 @@ impl<'o> Assembler<'o> {
         });
         let added =
             resource.and_then(|resource| open.trace.add_span(&found.span, resource, attributes, links));
-        let Some(span) = added.copied() else {
+        let added = added.copied();
+        self.open_bytes += open.trace.bytes() - before;
+        let Some(span) = added else {
             self.summary.spans_without_id += 1;
             return;
         };
@@ -192,7 +196,6 @@ impl<'o> Assembler<'o> {
             open.is_settling = true;
             self.settling.push_back(found.trace);
         }
-        self.open_bytes += open.trace.bytes() - before;
         if self.open_bytes > self.open_bytes_max || self.settling.len() > SETTLING_TRACES {
             self.make_room();
         }
@@ -218,6 +221,8 @@ impl<'o> Assembler<'o> {
             return;
         }
         self.open_bytes = 0;
+        // Their later spans must not be delivered without the ones that are written now.
+        self.settling.clear();
         let mut traces: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
         traces.sort_unstable_by_key(|open| open.position);
         let written = match &mut self.spill {

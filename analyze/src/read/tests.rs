@@ -245,6 +245,43 @@ fn what_exceeds_memory_is_assembled_from_a_temporary_file() {
 }
 
 #[test]
+fn a_trace_of_which_a_part_was_written_out_is_delivered_once_and_whole() {
+    // The client's part is counted, and the server's comes when that has settled.
+    let parts = |trace: u128| {
+        let (mut client, server): (Vec<_>, Vec<_>) = calls_of(trace..trace + 1)
+            .remove(0)
+            .into_iter()
+            .partition(|span| span.part != "server");
+        client[0] = client[0].clone().with("baton.spans", client.len() as i64);
+        line(&client) + &line(&server)
+    };
+    let text: String = (1..40).map(parts).collect();
+    for open_bytes in [1, 5_000, 20_000, 100_000] {
+        let mut found = Vec::new();
+        let mut deliver = |trace| found.push(trace);
+        let mut reader = Reader::new(&mut deliver).with_open_bytes(open_bytes);
+        reader.input("file", text.as_bytes()).unwrap();
+        let summary = reader.finish().unwrap();
+        found.sort_by_key(|trace| trace.id().to_bytes());
+        let expected: Vec<_> = (1..40).map(|trace| (trace, 21)).collect();
+        assert_eq!(ids(&found), expected, "{open_bytes}");
+        assert_eq!(summary.traces, 39);
+    }
+}
+
+#[test]
+fn the_memory_of_delivered_traces_is_free_again() {
+    // Of many traces few are open at a time. What each leaves behind, or takes too much, adds up.
+    let text: String = (1..2_001).map(|trace| line(&counted(trace))).collect();
+    let mut count = 0_u64;
+    let mut deliver = |_| count += 1;
+    let mut reader = Reader::new(&mut deliver).with_open_bytes(50_000);
+    reader.input("file", text.as_bytes()).unwrap();
+    let summary = reader.finish().unwrap();
+    assert_eq!((count, summary.spilled_bytes), (2_000, 0));
+}
+
+#[test]
 fn a_torn_line_costs_no_other() {
     let (first, last) = (line(&call()), line(&calls_of(2..3)[0]));
     let torn = &first[..first.len() / 2];
