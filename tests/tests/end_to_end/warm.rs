@@ -100,7 +100,7 @@ fn a_second_process_watches_what_the_first_keeps_warm_and_sees_its_end() {
     });
     interrupt(watching, || {});
     let watched = lines();
-    // One conversation's watcher is told of no other.
+    // A watcher of one conversation sees no other one.
     let options = ["--conversation", "another", "--interval", "200ms", "--json"];
     let keeping_another = Running::start(warm(&testbed, &testbed.home, &options), Input::Open);
     let lines_of_another = || {
