@@ -10,6 +10,10 @@ pub(crate) const LINK: Shape = Shape {
     one_way: Duration::from_millis(20),
 };
 
+/// Bytes of each uncounted stream through the link. TCP reaches the link's rate within the first few round trips, which
+/// are 1 MB each.
+pub(crate) const LINK_WARM_UP: u64 = 10_000_000;
+
 /// Sessions of one exec-server: the relay's limit.
 pub(crate) const SESSIONS: usize = 64;
 

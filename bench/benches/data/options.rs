@@ -21,8 +21,6 @@ pub(crate) struct Plan {
     pub(crate) bulk: ProcessSets,
     /// Process sets of timed streams beside ssh, which is slower.
     pub(crate) ssh: ProcessSets,
-    /// Rounds of executions in one process set.
-    pub(crate) rounds: usize,
     /// Process sets of executions beside ssh in a library.
     pub(crate) warm: ProcessSets,
     /// Uncounted executions at the start of a visit.
@@ -37,10 +35,12 @@ pub(crate) struct Plan {
     pub(crate) connection: ProcessSets,
     /// Processes that such a visit starts.
     pub(crate) connection_executions: usize,
+    /// Process sets of executions beside a stream.
+    pub(crate) beside: ProcessSets,
     /// Bytes of a stream through the slow link.
     pub(crate) link_bytes: u64,
-    /// Rounds of such streams, and of executions beside them.
-    pub(crate) link_rounds: usize,
+    /// Process sets of such streams, and of executions beside them.
+    pub(crate) link: ProcessSets,
     /// Executions of a visit through the slow link.
     pub(crate) link_executions: usize,
     /// Bytes of a stream beside stalled sessions.
@@ -63,7 +63,6 @@ impl Plan {
         bulk_bytes: 1 << 30,
         bulk: sets(12, 1),
         ssh: sets(10, 1),
-        rounds: 40,
         warm: sets(20, 2),
         warm_up: 3,
         executions: 50,
@@ -71,8 +70,9 @@ impl Plan {
         cold_executions: 10,
         connection: sets(10, 2),
         connection_executions: 5,
+        beside: sets(12, 2),
         link_bytes: 100_000_000,
-        link_rounds: 3,
+        link: sets(6, 1),
         link_executions: 15,
         stalled_bytes: 512 << 20,
         stalled: sets(8, 1),
@@ -87,12 +87,11 @@ impl Plan {
         bulk_bytes: 256 << 20,
         bulk: sets(4, 1),
         ssh: sets(3, 1),
-        rounds: 10,
         warm: sets(4, 1),
         cold: sets(4, 1),
         connection: sets(3, 1),
-        link_bytes: 50_000_000,
-        link_rounds: 2,
+        beside: sets(3, 2),
+        link_bytes: 30_000_000,
         stalled_bytes: 128 << 20,
         stalled: sets(3, 1),
         idle: 400,

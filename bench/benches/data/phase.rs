@@ -12,7 +12,7 @@ mod stalled;
 mod warm;
 
 use baton_bench::stats::{Bar, Bootstrap, Estimate, Rounds, Statistic};
-use baton_bench::{Failure, Phase, ProcessSets, Row, Unit, in_sets, interleave};
+use baton_bench::{Failure, Phase, ProcessSets, Row, Unit};
 
 use crate::options::Plan;
 
@@ -50,9 +50,6 @@ pub(crate) struct BenchContext {
     pub(crate) bootstrap: Bootstrap,
 }
 
-/// Visits one participant and returns its samples.
-type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
-
 impl BenchContext {
     pub(crate) fn new(plan: Plan, seed: u64) -> Self {
         Self {
@@ -61,28 +58,16 @@ impl BenchContext {
         }
     }
 
-    /// Visits each participant once as an uncounted warm-up, then in rounds.
-    fn interleave(&self, rounds: usize, participants: &[Visit<'_>]) -> Result<Vec<Rounds>, Failure> {
-        for visit in participants {
-            visit()?;
-        }
-        interleave(
-            participants.len(),
-            rounds,
-            |visited| participants[visited](),
-            |_| Ok(()),
-        )
-    }
-
     /// Starts the processes of each set anew, and visits each participant once as an uncounted warm-up, then in rounds.
-    /// Dropping the processes ends them. `start` receives the number of the set.
-    fn in_sets<S>(
+    /// Dropping the processes ends them. `start` receives the number of the set. Returns the samples of `N` quantities,
+    /// by quantity and participant.
+    fn measure_in_sets<S, const N: usize>(
         &self,
         sets: ProcessSets,
         participants: usize,
         mut start: impl FnMut(usize) -> Result<S, Failure>,
-        visit: impl Fn(&S, usize) -> Result<Vec<f64>, Failure>,
-    ) -> Result<Vec<Rounds>, Failure> {
+        visit: impl Fn(&S, usize) -> Result<[Vec<f64>; N], Failure>,
+    ) -> Result<[Vec<Rounds>; N], Failure> {
         let started = |set| {
             let processes = start(set)?;
             for participant in 0..participants {
@@ -90,10 +75,23 @@ impl BenchContext {
             }
             Ok(processes)
         };
-        in_sets(sets, participants, started, &visit, |processes| {
+        sets.measure(participants, started, &visit, |processes| {
             drop(processes);
             Ok(())
         })
+    }
+
+    /// [`measure_in_sets`](Self::measure_in_sets) of one quantity.
+    fn in_sets<S>(
+        &self,
+        sets: ProcessSets,
+        participants: usize,
+        start: impl FnMut(usize) -> Result<S, Failure>,
+        visit: impl Fn(&S, usize) -> Result<Vec<f64>, Failure>,
+    ) -> Result<Vec<Rounds>, Failure> {
+        let visit = |processes: &S, visited| Ok([visit(processes, visited)?]);
+        let [measured] = self.measure_in_sets(sets, participants, start, visit)?;
+        Ok(measured)
     }
 
     /// A row with a ratio.
@@ -106,7 +104,7 @@ impl BenchContext {
         }
     }
 
-    /// A row in megabytes per second. The samples are those of [`stream`].
+    /// A row in megabytes per second. The samples are those of [`per_megabyte`].
     fn throughput(&self, id: String, what: String, of: &Rounds) -> Row {
         let estimate = self.bootstrap.value(of, Statistic::Rate);
         Row::new(id, what, Unit::MegabytesPerSecond, estimate, of)
@@ -127,11 +125,6 @@ struct Compared<'a> {
     /// A second instance of the peer, for A against A.
     peer_again: Option<&'a Rounds>,
     bar: Option<Bar>,
-}
-
-/// A visit that streams once.
-fn stream<'a>(bytes: u64, seconds: impl Fn() -> Result<f64, Failure> + 'a) -> Visit<'a> {
-    Box::new(move || Ok(per_megabyte(seconds()?, bytes)))
 }
 
 /// The sample of a stream: seconds per 10^6 bytes.

@@ -1,16 +1,13 @@
 //! The latency from an exit to its caller while another call of the session streams.
 
-use std::cell::Cell;
-
 use baton_bench::stats::{Bar, Rounds, Statistic};
-use baton_bench::{Failure, Row, Unit, Worker, interleave};
+use baton_bench::{Failure, Row, Unit, Worker};
 
 use super::BenchContext;
 use crate::bars;
 use crate::peers::Baton;
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let baton = Baton::start()?;
     let loads = [
         Load::new("idle", "0", "nothing", None),
         Load::new(
@@ -26,13 +23,14 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
             Some(bars::EXIT_BESIDE_FULL),
         ),
     ];
-    exits(
-        bench,
-        &baton.client,
-        &loads,
-        bench.plan.rounds,
-        bench.plan.executions,
-    )
+    let executions = bench.plan.executions;
+    let [exits, rates] = bench.measure_in_sets(
+        bench.plan.beside,
+        loads.len(),
+        |_| Baton::start(),
+        |baton, visited| loads[visited].visit(&baton.client, executions),
+    )?;
+    Ok(rows(bench, &loads, &exits, &rates))
 }
 
 /// The stream beside the executions.
@@ -53,34 +51,20 @@ impl Load {
     ) -> Self {
         Self { id, rate, what, bars }
     }
+
+    /// Milliseconds of each exit beside this load, and the throughput of the stream.
+    pub(super) fn visit(&self, client: &Worker, executions: usize) -> Result<[Vec<f64>; 2], Failure> {
+        let mut rate = client.ask(format!("beside {} {executions}", self.rate))?;
+        let exits = rate.split_off(1);
+        Ok([exits, rate])
+    }
 }
 
-/// Measures exits beside each load, interleaved. Also reports the throughput of the streams, because a scheduler could
-/// meet the bars by starving the stream.
-pub(super) fn exits(
-    bench: &BenchContext,
-    client: &Worker,
-    loads: &[Load],
-    rounds: usize,
-    executions: usize,
-) -> Result<Vec<Row>, Failure> {
-    let mut rates = vec![Rounds::default(); loads.len()];
-    let round = Cell::new(0);
-    let measured = interleave(
-        loads.len(),
-        rounds,
-        |visited| {
-            let mut exits = client.ask(format!("beside {} {executions}", loads[visited].rate))?;
-            rates[visited].add(round.get(), [exits.remove(0)]);
-            Ok(exits)
-        },
-        |done| {
-            round.set(done);
-            Ok(())
-        },
-    )?;
+/// Rows of the samples of [`Load::visit`], by load. The throughput is reported because a scheduler could meet the bars
+/// by starving the stream.
+pub(super) fn rows(bench: &BenchContext, loads: &[Load], exits: &[Rounds], rates: &[Rounds]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for ((load, exits), rates) in loads.iter().zip(&measured).zip(rates) {
+    for ((load, exits), rates) in loads.iter().zip(exits).zip(rates) {
         for (index, (percentile, statistic)) in [("p50", Statistic::P50), ("p99", Statistic::P99)]
             .into_iter()
             .enumerate()
@@ -92,11 +76,11 @@ pub(super) fn exits(
             rows.push(row.bar(load.bars.map(|bars| bars[index])));
         }
         if load.rate != "0" {
-            let estimate = bench.bootstrap.value(&rates, Statistic::Mean).times(1e-6);
+            let estimate = bench.bootstrap.value(rates, Statistic::Mean).times(1e-6);
             let id = format!("stream_beside_exits_{}", load.id);
             let what = format!("{}, meanwhile", load.what);
-            rows.push(Row::new(id, what, Unit::MegabytesPerSecond, estimate, &rates));
+            rows.push(Row::new(id, what, Unit::MegabytesPerSecond, estimate, rates));
         }
     }
-    Ok(rows)
+    rows
 }
