@@ -27,6 +27,16 @@ pub const OPEN_TRACES_BYTES: usize = 64 * 1024 * 1024;
 /// later are still part of them. About 6 KiB each: 6 MiB.
 pub const SETTLING_TRACES: usize = 1_024;
 
+/// Spans that a new trace gets room for at once, at most, however many the one before it had. With the next two about
+/// 10 KiB a trace, so that small traces that follow a large one do not fill [`OPEN_TRACES_BYTES`] with room.
+pub(crate) const ROOM_SPANS: usize = 32;
+
+/// Likewise, its attributes.
+pub(crate) const ROOM_ATTRIBUTES: usize = 128;
+
+/// Likewise, the bytes of its text.
+pub(crate) const ROOM_TEXT_BYTES: usize = 4_096;
+
 /// Parts of the temporary file, by trace id. One part at a time is read back into memory, so that 64 ×
 /// [`OPEN_TRACES_BYTES`] = 4 GiB of spilled traces need no more memory than the open traces did.
 pub const SPILL_PARTS: usize = 64;

@@ -15,6 +15,7 @@ use baton_trace::{SpanId, TraceId};
 
 pub use self::calls::{CallSpans, Tree};
 pub(crate) use self::spilled::SpillError;
+use crate::limits::{ROOM_ATTRIBUTES, ROOM_SPANS, ROOM_TEXT_BYTES};
 
 /// The spans of one trace id.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,6 +180,14 @@ struct StoredLink {
     trace_state: TextRange,
 }
 
+/// How much of each part of a trace to allocate at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Room {
+    spans: usize,
+    attributes: usize,
+    text: usize,
+}
+
 impl Trace {
     /// A trace without spans.
     pub fn new(id: TraceId) -> Self {
@@ -189,6 +198,25 @@ impl Trace {
             resources: Vec::new(),
             links: Vec::new(),
             text: String::new(),
+        }
+    }
+
+    /// An empty trace with room for as much as `like` has, in reason: traces that follow each other are similar.
+    pub(crate) fn with_room(id: TraceId, like: Room) -> Self {
+        Self {
+            spans: Vec::with_capacity(like.spans),
+            attributes: Vec::with_capacity(like.attributes),
+            text: String::with_capacity(like.text),
+            ..Self::new(id)
+        }
+    }
+
+    /// The room that a trace like this one needs.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            spans: self.spans.len().min(ROOM_SPANS),
+            attributes: self.attributes.len().min(ROOM_ATTRIBUTES),
+            text: self.text.len().min(ROOM_TEXT_BYTES),
         }
     }
 
@@ -396,8 +424,14 @@ impl Trace {
     /// Removes spans that were read twice: the same id, times and stage. Spans that share an id and differ stay.
     /// Returns how many were removed.
     pub(crate) fn remove_duplicates(&mut self) -> u64 {
-        let mut order: Vec<u32> = (0..self.spans.len() as u32).collect();
         let spans = &self.spans;
+        // Most traces have no id twice.
+        let mut ids: Vec<_> = spans.iter().map(|span| span.id.to_bytes()).collect();
+        ids.sort_unstable();
+        if !ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return 0;
+        }
+        let mut order: Vec<u32> = (0..spans.len() as u32).collect();
         let key = |index: u32| {
             let span = &spans[index as usize];
             (span.id.to_bytes(), span.start_ns, span.end_ns, span.stage)

@@ -3,46 +3,48 @@
 //! Values are sorted into bins of 2 % of their size, and each bin keeps one trace, the one with the smallest id. So the
 //! exemplars do not depend on the order of the input, and need little memory.
 
-use std::collections::BTreeMap;
-
 use baton_trace::TraceId;
 
 /// One trace for each size of a value.
 #[derive(Debug, Default)]
 pub(super) struct Exemplars {
-    bins: BTreeMap<u32, ([u8; 16], u64)>,
+    /// A trace id and its value, by [`bin`].
+    bins: Vec<Option<([u8; 16], u64)>>,
 }
 
 impl Exemplars {
     pub(super) fn add(&mut self, value: u64, trace: TraceId) {
         let found = (trace.to_bytes(), value);
-        self.bins
-            .entry(bin(value))
-            .and_modify(|known| *known = found.min(*known))
-            .or_insert(found);
+        let bin = bin(value);
+        if self.bins.len() <= bin {
+            self.bins.resize(bin + 1, None);
+        }
+        let known = &mut self.bins[bin];
+        *known = Some(known.map_or(found, |known| found.min(known)));
     }
 
     /// The trace whose value is nearest to `value`.
     pub(super) fn nearest(&self, value: f64) -> Option<TraceId> {
-        let wanted = bin(value.max(0.0) as u64);
-        let below = self.bins.range(..=wanted).rev().take(2);
-        let above = self.bins.range(wanted + 1..).take(1);
-        let distance = |(_, (_, known)): &(&u32, &([u8; 16], u64))| (*known as f64 - value).abs();
+        let middle = self.bins.len().min(bin(value.max(0.0) as u64) + 1);
+        let (below, above) = self.bins.split_at(middle);
+        let below = below.iter().rev().flatten().take(2);
+        let above = above.iter().flatten().take(1);
+        let distance = |(_, known): &&([u8; 16], u64)| (*known as f64 - value).abs();
         let nearest = below
             .chain(above)
             .min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
-        Some(TraceId::from_bytes(nearest.1.0))
+        Some(TraceId::from_bytes(nearest.0))
     }
 }
 
-/// Bins that are powers of two divided into 32 equal parts: 2 to 3 % wide, without a logarithm.
-fn bin(value: u64) -> u32 {
+/// Bins that are powers of two divided into 32 equal parts: 2 to 3 % wide, without a logarithm. Fewer than 2,080.
+fn bin(value: u64) -> usize {
     let bits = 64 - value.leading_zeros();
     if bits <= 5 {
-        return value as u32;
+        return value as usize;
     }
     let part = (value >> (bits - 6)) & 31;
-    bits * 32 + part as u32
+    bits as usize * 32 + part as usize
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use baton_trace::stage::transport;
 use super::spill::Spill;
 use super::{ReadError, ReadSummary};
 use crate::limits::{OPEN_TRACES_BYTES, SETTLING_TRACES};
-use crate::model::{Link, NewSpan, Trace, Value};
+use crate::model::{Link, NewSpan, Room, Trace, Value};
 
 /// A span and the trace that it says it belongs to.
 pub(super) struct FoundSpan<'a> {
@@ -44,6 +44,8 @@ pub(super) struct Assembler<'o> {
     /// The low halves of the ids of delivered traces. Ids are random; 8 bytes make a file given twice known.
     delivered: HashSet<u64>,
     positions: u64,
+    /// What the trace delivered last needed.
+    room: Room,
     resource_serial: u64,
     /// Holds the resource of the current group of spans.
     resource: Trace,
@@ -70,6 +72,7 @@ impl<'o> Assembler<'o> {
             settling: VecDeque::new(),
             delivered: HashSet::new(),
             positions: 0,
+            room: Room::default(),
             resource_serial: 0,
             resource: Trace::new(TraceId::INVALID),
             is_resource_known: false,
@@ -157,7 +160,7 @@ impl<'o> Assembler<'o> {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(vacant) => {
                 self.positions += 1;
-                let trace = Trace::new(TraceId::from(found.trace));
+                let trace = Trace::with_room(TraceId::from(found.trace), self.room);
                 self.open_bytes += trace.bytes();
                 vacant.insert(OpenTrace {
                     trace,
@@ -239,6 +242,7 @@ impl<'o> Assembler<'o> {
     fn deliver(&mut self, mut trace: Trace) {
         let bytes = trace.id().to_bytes();
         self.delivered.insert(u128::from_be_bytes(bytes) as u64);
+        self.room = trace.room();
         self.summary.duplicate_spans += trace.remove_duplicates();
         self.summary.traces += 1;
         (self.deliver)(trace);

@@ -42,10 +42,7 @@ pub(super) fn read(
         let is_whole = line.ends_with(b"\n") || (line.len() as u64) < LINE_BYTES;
         let parsed = match is_whole {
             // Without its end, so that a string that is cut off is at the end of the text.
-            true => parse(
-                &mut Deserializer::from_slice(line.strip_suffix(b"\n").unwrap_or(&line)),
-                out,
-            ),
+            true => parse_line(line.strip_suffix(b"\n").unwrap_or(&line), out),
             false => Ok(()),
         };
         let is_stream = match &parsed {
@@ -88,6 +85,15 @@ pub(super) fn read(
         }
         line_number += 1;
         offset += line.len() as u64;
+    }
+}
+
+/// Checks that the line is UTF-8 as a whole, which is faster than the parser's check of each string. A line that is not
+/// is left to the parser, which tells where.
+fn parse_line(line: &[u8], out: &mut Assembler<'_>) -> serde_json::Result<()> {
+    match str::from_utf8(line) {
+        Ok(line) => parse(&mut Deserializer::from_str(line), out),
+        Err(_) => parse(&mut Deserializer::from_slice(line), out),
     }
 }
 
