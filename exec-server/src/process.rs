@@ -5,13 +5,15 @@
 //! and appends events to the process's log in the order in which it observed them. `events` is the response stream of
 //! `Run`, which reads the log. `state` is what these share.
 //!
-//! The `table` holds every process by client and id until it is reaped, whatever becomes of its RPC. `repeated` is the
-//! answer to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
+//! The `table` owns every process, by client and id, until it is reaped. The call that started it is an `attachment`: when
+//! it is cut short, it reports the reason, and the state decides whether the process is killed. `repeated` is the answer
+//! to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
 //! of [`crate::records`].
 //!
 //! Four state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
 //! of its family), `kill` (which signal, and when) and [`crate::log`].
 
+mod attachment;
 mod backend;
 mod driver;
 mod environment;

@@ -1,7 +1,7 @@
 //! The task of one process: reads its pipes, watches its exit, writes its stdin, kills and reaps it.
 //!
-//! The task is separate from the RPC that started it, so that the exit is observed while the client reads nothing, and
-//! the process is killed when the client is gone. Within one wake-up the order is: requests, stop, pipes, exit,
+//! The task owns the process for the process table. It is separate from the RPC that started the process, so that the
+//! exit is observed while the client reads nothing, and the process does not depend on its call. Within one wake-up the order is: requests, stop, pipes, exit,
 //! deadlines. Pipes come before the exit, because a short command's output and exit often arrive together, and its
 //! output should come first. The exit never waits for a pipe, since one turn reads at most [`READS_PER_TURN`] times.
 
@@ -258,21 +258,23 @@ impl<B: Backend> Driver<B> {
         .await;
     }
 
-    /// Kills the process of a client that violates the protocol, unless it has exited.
+    /// The requests of the call have ended. An error, unless the process has exited, shows that the call was cut short,
+    /// or that the client violates the protocol.
     fn requests_ended(&self, end: Result<(), RequestError>) {
-        if let Err(error) = end
-            && !self.lifecycle.has_exited()
-        {
-            let why = match (error, &self.end) {
-                // The requests of a call that was cut short end like this. The reason is set before they end.
-                (RequestError::Unreadable | RequestError::StdinCut, Some(end)) => {
-                    end.get().unwrap_or(CallEnd::Violation)
-                }
-                (RequestError::Unreadable | RequestError::StdinCut, None) => CallEnd::Reset,
-                _ => CallEnd::Violation,
-            };
-            self.state.fail(error.into(), StopReason::Call(why));
+        let Err(error) = end else { return };
+        if self.lifecycle.has_exited() {
+            return;
         }
+        let why = match (error, &self.end) {
+            // The requests of a call that was cut short end like this. The reason is set before they end.
+            (RequestError::Unreadable | RequestError::StdinCut, Some(end)) => match end.get() {
+                Some(why) => return self.state.detach(why),
+                None => CallEnd::Violation,
+            },
+            (RequestError::Unreadable | RequestError::StdinCut, None) => CallEnd::Reset,
+            _ => CallEnd::Violation,
+        };
+        self.state.fail(error.into(), StopReason::Call(why));
     }
 
     /// Ready when the process is reaped.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_proto::exec::ProcessEvent;
-use baton_trace::call_end::{CallEnd, CallEndCell};
+use baton_trace::call_end::CallEndCell;
 use futures_util::Stream;
 use tonic::Status;
 
+use super::attachment::Attachment;
 use super::repeated::{RepeatedEvents, RepeatedStart};
 use super::reporter::DeliveryNotice;
 use super::state::ProcessState;
@@ -18,8 +19,8 @@ use super::ticker::Ticker;
 /// The events of one process, in order. An event leaves the log when it is handed to the transport. A slow client stops
 /// the child through the transport's flow control.
 ///
-/// Dropping it before the end means that the client is gone: the driver kills the process. The stream of a repeated
-/// start has only `Exited` and `Closed`, and dropping it has no effect.
+/// Dropping it before the end means that the call was cut short, which ends its [`Attachment`] to the process. The
+/// stream of a repeated start has only `Exited` and `Closed`, and dropping it has no effect.
 #[derive(Debug)]
 pub struct Events(Source);
 
@@ -31,11 +32,9 @@ enum Source {
 
 #[derive(Debug)]
 struct Follower {
-    state: Arc<ProcessState>,
+    attachment: Attachment,
     seen: u64,
     started_delay: Ticker,
-    /// The reason why the call was cut short, if the transport sets it.
-    end: Option<CallEndCell>,
     /// `None` once it is sent.
     delivery: Option<DeliveryNotice>,
     /// The transport has taken all events so far, and has asked for more.
@@ -50,10 +49,9 @@ impl Events {
         delivery: Option<DeliveryNotice>,
     ) -> Self {
         Self(Source::First(Follower {
-            state,
+            attachment: Attachment::new(state, end),
             seen: 0,
             started_delay,
-            end,
             delivery,
             is_drained: false,
         }))
@@ -70,7 +68,7 @@ impl Events {
     /// the relay and the client.
     pub(crate) async fn settled(&mut self) -> Result<(), Status> {
         let Source::First(Follower {
-            state,
+            attachment,
             started_delay,
             delivery,
             ..
@@ -78,6 +76,7 @@ impl Events {
         else {
             return Ok(());
         };
+        let state = attachment.state();
         loop {
             let more = poll_fn(|cx| state.poll_more_than_started(cx));
             tokio::select! {
@@ -113,7 +112,7 @@ impl Stream for Events {
         {
             delivery.send();
         }
-        let Poll::Ready(item) = follower.state.poll_event(cx, follower.seen) else {
+        let Poll::Ready(item) = follower.attachment.state().poll_event(cx, follower.seen) else {
             // The transport sends the events that it has taken when this returns pending, and then polls again.
             follower.is_drained = follower.seen > 0;
             return Poll::Pending;
@@ -127,8 +126,6 @@ impl Stream for Events {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let end = self.end.as_ref().and_then(CallEndCell::get);
-        self.state.abandon(end.unwrap_or(CallEnd::Reset));
         if let Some(delivery) = self.delivery.take() {
             delivery.send();
         }

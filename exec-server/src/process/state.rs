@@ -241,8 +241,8 @@ impl ProcessState {
         wake(inner.driver.take());
     }
 
-    /// Kills the process unless it is over. Its call was cut short, and its log is not read any more.
-    pub(super) fn abandon(&self, why: CallEnd) {
+    /// The call was cut short. Kills the process unless it is over; its log is not read any more.
+    pub(super) fn detach(&self, why: CallEnd) {
         let mut inner = self.lock();
         if !inner.is_open() {
             return;

@@ -1,0 +1,36 @@
+//! A call of a process. The process table owns the process; a call is attached to it, and reads its log.
+//!
+//! A call never kills: when it is cut short, it tells the process's state, which decides what becomes of the process.
+
+use std::sync::Arc;
+
+use baton_trace::call_end::{CallEnd, CallEndCell};
+
+use super::state::ProcessState;
+
+/// One call's attachment to a process. Dropping it means that the call has ended. Before the end of the process's
+/// events the call was cut short.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    state: Arc<ProcessState>,
+    /// The reason why the call was cut short, if the transport sets it.
+    end: Option<CallEndCell>,
+}
+
+impl Attachment {
+    pub(super) fn new(state: Arc<ProcessState>, end: Option<CallEndCell>) -> Self {
+        Self { state, end }
+    }
+
+    /// The process that the call is attached to.
+    pub(super) fn state(&self) -> &ProcessState {
+        &self.state
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let end = self.end.as_ref().and_then(CallEndCell::get);
+        self.state.detach(end.unwrap_or(CallEnd::Reset));
+    }
+}
