@@ -30,7 +30,7 @@ pub struct Corpus {
 pub struct Appended {
     /// It began a new segment, and there was one before, which [`compact`](crate::compact()) can recompress now.
     pub closed_a_segment: bool,
-    /// Bytes of an interrupted append that it removed from the end of the segment.
+    /// Bytes of an interrupted append that it removed from the end of the active segment, also of one that it closed.
     pub torn_bytes: u64,
 }
 
@@ -93,13 +93,15 @@ impl Corpus {
         let mut appended = Appended::default();
         if name::is_segment(&active) {
             let path = self.directory.join(&active);
-            match self.room(&path, &active, block.len() as u64) {
-                Ok(Some(end)) => {
+            match self.end(&path, &active, block.len() as u64) {
+                Ok(end) => {
                     appended.torn_bytes = end.torn_bytes;
-                    write_at_end(&end.file, end.len, &block).map_err(CorpusError::write(&path))?;
-                    return Ok(appended);
+                    if end.has_room {
+                        write_at_end(&end.file, end.len, &block).map_err(CorpusError::write(&path))?;
+                        return Ok(appended);
+                    }
+                    appended.closed_a_segment = true;
                 }
-                Ok(None) => appended.closed_a_segment = true,
                 // Somebody deleted it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(CorpusError::Write { path, source }),
@@ -114,8 +116,8 @@ impl Corpus {
         Ok(appended)
     }
 
-    /// The active segment, without the rest of an interrupted append; `None` if it is full or old.
-    fn room(&self, path: &Path, name: &str, more: u64) -> io::Result<Option<SegmentEnd>> {
+    /// The end of the active segment. Removes what an interrupted append left of its block.
+    fn end(&self, path: &Path, name: &str, more: u64) -> io::Result<SegmentEnd> {
         let age = now_secs().saturating_sub(name::created_secs(name));
         let file = options().open(path)?;
         let len = file.metadata()?.len();
@@ -125,18 +127,23 @@ impl Corpus {
         }
         let is_full = whole > 0 && whole + more > self.segment_bytes;
         let is_old = whole > 0 && age > SEGMENT_AGE.as_secs();
-        Ok((!is_full && !is_old).then_some(SegmentEnd {
+        Ok(SegmentEnd {
             file,
             len: whole,
             torn_bytes: len - whole,
-        }))
+            has_room: !is_full && !is_old,
+        })
     }
 }
 
 struct SegmentEnd {
     file: File,
+    /// Bytes of whole blocks.
     len: u64,
+    /// Bytes that were removed behind them.
     torn_bytes: u64,
+    /// It is neither full nor old.
+    has_room: bool,
 }
 
 /// Where the last whole block of a segment ends.

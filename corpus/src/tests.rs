@@ -159,6 +159,32 @@ fn a_torn_tail_is_passed_over_by_readers_and_removed_by_the_next_append() {
 }
 
 #[test]
+fn a_torn_tail_of_a_full_segment_is_removed_and_reported_too() {
+    let parts = parts(3, 12);
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    corpus.append(&parts[0]).unwrap();
+    let segment = segments(dir.path()).remove(0);
+    let first = fs::metadata(&segment).unwrap().len();
+    corpus.append(&parts[1]).unwrap();
+    let torn = fs::metadata(&segment).unwrap().len() - 5;
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_len(torn).unwrap();
+    let appended = corpus.with_segment_bytes(first).append(&parts[2]).unwrap();
+    let expected_of_it = Appended {
+        closed_a_segment: true,
+        torn_bytes: torn - first,
+    };
+    assert_eq!(appended, expected_of_it);
+    assert_eq!(fs::metadata(&segment).unwrap().len(), first);
+    let (found, gaps) = read(&segments(dir.path()));
+    assert_eq!(
+        (found, gaps),
+        (expected(&[parts[0].clone(), parts[2].clone()]), vec![])
+    );
+}
+
+#[test]
 fn a_damaged_block_costs_no_other() {
     let parts = parts(5, 5);
     let dir = tempfile::tempdir().unwrap();
