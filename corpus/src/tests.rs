@@ -1,10 +1,11 @@
 //! A corpus as several processes write it, and as crashes leave it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write as _;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use proptest::prelude::*;
 
@@ -236,6 +237,84 @@ fn processes_that_append_at_once_lose_nothing_and_a_reader_finds_no_fault() {
     });
     compact(dir.path(), true).unwrap();
     assert_eq!(read(&segments(dir.path())), (expected(&all.concat()), vec![]));
+}
+
+/// Runs `the_process_that_appends` twice at once. Without the lock two processes find room for one block, or both begin a
+/// segment.
+#[test]
+fn two_processes_that_append_at_once_fill_segments_and_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |seed: u64| {
+        let mut process = Command::new(env::current_exe().unwrap());
+        process
+            .args(["--exact", "tests::the_process_that_appends", "--nocapture"])
+            .env(DIRECTORY, dir.path())
+            .env(SEED, seed.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = process.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let is_ready = lines.any(|line| line.unwrap().ends_with("ready"));
+        assert!(is_ready, "the child process stopped early");
+        (child, lines)
+    };
+    let mut children = SEEDS.map(start);
+    for (child, _) in &mut children {
+        drop(child.stdin.take());
+    }
+    while children
+        .iter_mut()
+        .any(|(child, _)| child.try_wait().unwrap().is_none())
+    {
+        let (_, gaps) = read(&segments(dir.path()));
+        assert_eq!(gaps, []);
+    }
+    let mut closed = 0;
+    for (child, lines) in &mut children {
+        assert!(child.wait().unwrap().success());
+        let mut counts =
+            lines.filter_map(|line| line.unwrap().strip_prefix("closed ")?.parse::<usize>().ok());
+        closed += counts.next().unwrap();
+    }
+    let segments = segments(dir.path());
+    assert!(closed > 20 && segments.len() == closed + 1, "{closed}");
+    for segment in &segments {
+        let len = fs::metadata(segment).unwrap().len();
+        assert!(len <= SMALL_SEGMENT_BYTES, "{len} bytes");
+    }
+    let [one, other] = SEEDS.map(|seed| parts(APPENDS, seed));
+    let is_of_one = |id: &u128| one.iter().any(|part| part.trace_id == *id);
+    let has_both = |segment: &PathBuf| {
+        let (found, _) = read(std::slice::from_ref(segment));
+        found.keys().any(is_of_one) && !found.keys().all(is_of_one)
+    };
+    assert!(segments.iter().any(has_both), "one process followed the other");
+    assert_eq!(read(&segments), (expected(&[one, other].concat()), vec![]));
+}
+
+const DIRECTORY: &str = "BATON_TEST_CORPUS";
+const SEED: &str = "BATON_TEST_CORPUS_SEED";
+const SEEDS: [u64; 2] = [20, 21];
+const APPENDS: usize = 400;
+const SMALL_SEGMENT_BYTES: u64 = 4_000;
+
+/// Runs only as a child process of `two_processes_that_append_at_once_fill_segments_and_lose_nothing`.
+#[test]
+fn the_process_that_appends() {
+    let (Some(directory), Ok(seed)) = (env::var_os(DIRECTORY), env::var(SEED)) else {
+        return;
+    };
+    let parts = parts(APPENDS, seed.parse().unwrap());
+    let corpus = Corpus::open(directory)
+        .unwrap()
+        .with_segment_bytes(SMALL_SEGMENT_BYTES);
+    println!("ready");
+    // Both begin when standard input ends.
+    io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
+    let closed = parts
+        .iter()
+        .filter(|part| corpus.append(part).unwrap().closed_a_segment);
+    println!("closed {}", closed.count());
 }
 
 #[test]
