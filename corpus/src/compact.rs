@@ -2,16 +2,17 @@
 //!
 //! A segment is written to a temporary file, synced, and renamed over the old one. So a reader has the old segment or
 //! the new one, each with all its traces, and so does the disk after a crash. A segment with bytes that are no block,
-//! or with a frame that this version cannot read, stays as it is.
+//! or with a frame that this version cannot read, stays as it is. Of a segment that was recompressed before only the
+//! first index is read, 23 bytes.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::block::{self, Block};
+use crate::block::{self, Block, INDEX_BYTES, Index};
 use crate::corpus::options;
 use crate::dictionary::{FrameReader, FrameWriter};
 use crate::error::CorpusError;
@@ -31,7 +32,8 @@ pub struct Compacted {
     pub bytes_before: u64,
     /// Their bytes after.
     pub bytes_after: u64,
-    /// Segments that stay as they are, because a part of them is not readable.
+    /// Segments that stay as they are, because a part of them is not readable. Those that were recompressed before are
+    /// not looked at.
     pub damaged: u64,
 }
 
@@ -88,7 +90,10 @@ fn segment(directory: &Path, name: &str, compacted: &mut Compacted) -> Result<()
     let metadata = file.metadata().map_err(CorpusError::read(&path))?;
     // Locked: another process recompresses it. Another inode: one has done so since.
     let is_same = |found: fs::Metadata| (found.dev(), found.ino()) == (metadata.dev(), metadata.ino());
-    if !metadata.is_file() || !is_locked(&file) || !fs::metadata(&path).is_ok_and(is_same) {
+    if !metadata.is_file() || is_compacted(&file).map_err(CorpusError::read(&path))? {
+        return Ok(());
+    }
+    if !is_locked(&file) || !fs::metadata(&path).is_ok_and(is_same) {
         return Ok(());
     }
     let temporary = directory.join(name::temporary(name));
@@ -115,12 +120,19 @@ fn segment(directory: &Path, name: &str, compacted: &mut Compacted) -> Result<()
     Ok(())
 }
 
+/// Whether a recompression wrote the segment. It replaces a whole segment, so the first index says so for all blocks.
+fn is_compacted(file: &File) -> io::Result<bool> {
+    let mut index = [0; INDEX_BYTES];
+    match file.read_exact_at(&mut index, 0) {
+        Ok(()) => Ok(Index::parse(&index).is_ok_and(|index| index.is_compacted)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 enum Rewritten {
-    Whole {
-        parts: u64,
-    },
-    /// It was recompressed before, or is empty.
-    Already,
+    Whole { parts: u64 },
+    Empty,
     Damaged,
 }
 
@@ -133,7 +145,6 @@ fn rewrite(from: File, to: &Path) -> io::Result<Rewritten> {
     let mut parts = 0;
     while let Some(item) = reader.next_item()? {
         let block = match item {
-            Item::Block(block) if block.is_compacted && parts == 0 => return Ok(Rewritten::Already),
             Item::Block(block) => block,
             Item::Gap(_) => return Ok(Rewritten::Damaged),
         };
@@ -151,7 +162,7 @@ fn rewrite(from: File, to: &Path) -> io::Result<Rewritten> {
     }
     match writer {
         Some(writer) => writer.finish().map(|()| Rewritten::Whole { parts }),
-        None => Ok(Rewritten::Already),
+        None => Ok(Rewritten::Empty),
     }
 }
 

@@ -98,6 +98,25 @@ fn what_was_appended_is_read_before_and_after_recompression() {
 }
 
 #[test]
+fn of_a_recompressed_segment_only_the_index_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    for part in &parts(3, 7) {
+        corpus.append(part).unwrap();
+    }
+    compact(dir.path(), true).unwrap();
+    let segment = segments(dir.path()).remove(0);
+    let mut damaged = fs::read(&segment).unwrap();
+    damaged[block::INDEX_BYTES..].fill(0);
+    fs::write(&segment, &damaged).unwrap();
+    assert_eq!(compact(dir.path(), false).unwrap(), Compacted::default());
+    // Without the index it is a segment that was damaged before.
+    damaged.fill(0);
+    fs::write(&segment, &damaged).unwrap();
+    assert_eq!(compact(dir.path(), false).unwrap().damaged, 1);
+}
+
+#[test]
 fn a_trace_takes_a_fraction_of_its_json() {
     let mut samples = Samples::new(NAMES, 3);
     let dir = tempfile::tempdir().unwrap();
