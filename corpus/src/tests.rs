@@ -176,6 +176,12 @@ fn a_torn_tail_is_passed_over_by_readers_and_removed_by_the_next_append() {
     fs::write(&segment, &zeros).unwrap();
     let appended = corpus.append(&parts[2]).unwrap();
     assert_eq!(appended.torn_bytes, (whole.len() - first) as u64);
+    // Or what was in the middle, though the end of the block is there.
+    let mut damaged = whole.clone();
+    damaged[first + 60] ^= 1;
+    fs::write(&segment, &damaged).unwrap();
+    let appended = corpus.append(&parts[2]).unwrap();
+    assert_eq!(appended.torn_bytes, (whole.len() - first) as u64);
 }
 
 #[test]
@@ -378,7 +384,8 @@ fn a_directory_that_cannot_be_used_is_refused_at_once() {
     // Root may write anywhere.
     if !rustix::process::geteuid().is_root() {
         let closed = dir.path().join("closed");
-        fs::create_dir(&closed).unwrap();
+        // With its lock, which could be opened.
+        Corpus::open(&closed).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
         assert!(matches!(Corpus::open(&closed), Err(CorpusError::Write { .. })));
     }
@@ -397,6 +404,50 @@ fn a_frame_with_another_dictionary_says_so() {
 }
 
 #[test]
+fn a_frame_and_a_trace_beyond_the_limit_are_refused() {
+    let longer = vec![0; limits::FRAME_BYTES_MAX + 1];
+    let frame = dictionary::FrameWriter::new(1)
+        .unwrap()
+        .compress(&longer)
+        .unwrap();
+    let refused = FrameReader::default().decompress(&frame, &mut Vec::new());
+    let len = longer.len() as u64;
+    assert_eq!(refused, Err(dictionary::FrameError::TooLong { len }));
+
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    let mut part = parts(1, 3).remove(0);
+    part.groups[0].spans[0].name = "n".repeat(limits::FRAME_BYTES_MAX).into();
+    let refused = corpus.append(&part).unwrap_err();
+    assert!(matches!(refused, CorpusError::TooLong { .. }), "{refused}");
+    assert_eq!(segments(dir.path()), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn a_block_of_a_newer_version_is_a_gap_that_names_the_version() {
+    let parts = parts(2, 13);
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    corpus.append(&parts[0]).unwrap();
+    let segment = segments(dir.path()).remove(0);
+    let first = fs::metadata(&segment).unwrap().len();
+    corpus.append(&parts[1]).unwrap();
+    let mut newer = fs::read(&segment).unwrap();
+    newer[11] += 1;
+    fs::write(&segment, &newer).unwrap();
+    let (found, gaps) = read(std::slice::from_ref(&segment));
+    let gap = Gap {
+        offset: 0,
+        len: first,
+        is_tail: false,
+        version: Some(2),
+    };
+    assert_eq!((found, gaps), (expected(&parts[1..]), vec![gap]));
+    assert_eq!(compact(dir.path(), true).unwrap().damaged, 1);
+    assert_eq!(fs::read(&segment).unwrap(), newer, "a newer version can read it");
+}
+
+#[test]
 fn the_dictionaries_have_ids_and_fit() {
     let ids: Vec<_> = dictionary::DICTIONARIES
         .iter()
@@ -412,13 +463,25 @@ fn a_lost_name_of_the_active_segment_begins_a_new_one() {
     let corpus = Corpus::open(dir.path()).unwrap();
     let parts = parts(3, 8);
     corpus.append(&parts[0]).unwrap();
-    fs::write(dir.path().join(".lock"), [0xff; 40]).unwrap();
+    let lock = dir.path().join(".lock");
+    fs::write(&lock, [0xff; 40]).unwrap();
     corpus.append(&parts[1]).unwrap();
-    fs::remove_file(&segments(dir.path())[0]).unwrap();
+    assert_eq!(segments(dir.path()).len(), 2);
+    let active = fs::read_to_string(&lock).unwrap();
+    fs::remove_file(dir.path().join(active)).unwrap();
     corpus.append(&parts[2]).unwrap();
-    fs::write(dir.path().join(".lock"), "../elsewhere.traces.zst").unwrap();
-    corpus.append(&parts[0]).unwrap();
-    assert!(!dir.path().parent().unwrap().join("elsewhere.traces.zst").exists());
+    let found = segments(dir.path());
+    assert_eq!(found.len(), 2);
+    assert_eq!(read(&found).0, expected(&[parts[0].clone(), parts[2].clone()]));
+    // A name with a path is no segment of this corpus.
+    let elsewhere = tempfile::tempdir_in(dir.path()).unwrap();
+    let file = elsewhere.path().join("a.traces.zst");
+    fs::write(&file, "").unwrap();
+    let inside = elsewhere.path().file_name().unwrap().to_str().unwrap();
+    fs::write(&lock, format!("{inside}/a.traces.zst")).unwrap();
+    corpus.append(&parts[1]).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"");
+    assert_eq!(read(&segments(dir.path())).0, expected(&parts));
 }
 
 proptest! {
