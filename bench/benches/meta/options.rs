@@ -15,7 +15,8 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
 }
 
-/// The amount of work. A round visits each participant twice. Process sets are started anew, with new databases.
+/// The amount of work. A round visits each participant twice. Process sets are started anew, but for `history` with
+/// new databases.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Seconds of the phase `coalesce`.
@@ -31,8 +32,8 @@ pub(crate) struct Plan {
     pub(crate) loaded: Barriers,
     /// Queries of a visit.
     pub(crate) queries: usize,
-    /// Rounds of such visits.
-    pub(crate) query_rounds: usize,
+    /// Process sets of such visits, which all open the same database.
+    pub(crate) history: ProcessSets,
     /// Counted executions of a visit.
     pub(crate) executions: usize,
     /// Process sets of such visits.
@@ -69,7 +70,7 @@ impl Plan {
             pause: Duration::from_millis(3),
         },
         queries: 25,
-        query_rounds: 16,
+        history: sets(12, 1),
         executions: 300,
         delivery: sets(20, 2),
         resamples: 2_000,
@@ -90,7 +91,7 @@ impl Plan {
             ..Self::FULL.loaded
         },
         queries: 10,
-        query_rounds: 5,
+        history: sets(6, 1),
         executions: 200,
         delivery: sets(2, 1),
         ..Self::FULL

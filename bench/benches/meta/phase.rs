@@ -10,7 +10,7 @@ mod sustained;
 use std::path::PathBuf;
 
 use baton_bench::stats::{Bar, Bootstrap, Rounds, Statistic};
-use baton_bench::{Failure, Phase, Row, Unit, interleave};
+use baton_bench::{Phase, Row, Unit};
 
 use crate::options::Plan;
 
@@ -37,9 +37,6 @@ pub(crate) struct BenchContext {
     pub(crate) directory: PathBuf,
 }
 
-/// Visits one participant and returns its samples.
-type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
-
 impl BenchContext {
     pub(crate) fn new(plan: Plan, seed: u64, directory: PathBuf) -> Self {
         Self {
@@ -47,15 +44,6 @@ impl BenchContext {
             bootstrap: Bootstrap::new(seed, plan.resamples),
             directory,
         }
-    }
-
-    fn interleave(&self, rounds: usize, participants: &[Visit<'_>]) -> Result<Vec<Rounds>, Failure> {
-        interleave(
-            participants.len(),
-            rounds,
-            |visited| participants[visited](),
-            |_| Ok(()),
-        )
     }
 
     /// A row with a ratio, and with the noise of the peer against itself.

@@ -38,6 +38,8 @@ pub enum StackError {
 impl Stack {
     /// The name of the client's key file in the directory that `prepare` receives.
     pub const CLIENT_KEY: &str = "client_key";
+    /// The name of the list of allowed clients in the same directory.
+    pub const ALLOW_LIST: &str = "allowed_clients";
 
     /// Starts both and waits until a client can dial. Both export to `collector`, if there is one. The client whose key
     /// is in [`client_key`](Self::client_key) is allowed, and its trace context trusted (`continue`).
@@ -75,7 +77,10 @@ impl Stack {
     ) -> Result<Self, StackError> {
         let dir = TempDir::with_prefix("baton-")?;
         let public = keygen(baton, &dir.path().join(Self::CLIENT_KEY))?;
-        std::fs::write(dir.path().join(ALLOW_LIST), format!("{public} test continue\n"))?;
+        std::fs::write(
+            dir.path().join(Self::ALLOW_LIST),
+            format!("{public} test continue\n"),
+        )?;
 
         let mut command = isolated(Command::new(baton), collector);
         command.args(["relay", "--listen", "127.0.0.1:0"]);
@@ -159,8 +164,6 @@ fn keygen(baton: &Path, file: &Path) -> io::Result<String> {
     }
 }
 
-const ALLOW_LIST: &str = "allowed_clients";
-
 /// The variable below which a process has its spool.
 const STATE_HOME: &str = "XDG_STATE_HOME";
 
@@ -178,7 +181,7 @@ fn start_exec_server(
     command
         .arg(dir.join(key))
         .arg("--allow")
-        .arg(dir.join(ALLOW_LIST));
+        .arg(dir.join(Stack::ALLOW_LIST));
     prepare(&mut command, dir);
     if !command.get_args().any(|argument| argument == "--state") {
         command.arg("--state").arg(dir.join(format!("{key}.state")));
