@@ -68,6 +68,30 @@ impl ProcessSets {
         }
         Ok(measured)
     }
+
+    /// [`measure`](Self::measure) of processes that end when they are dropped. Visits each participant of a new set once
+    /// as an uncounted warm-up.
+    ///
+    /// # Errors
+    /// The first error of a function.
+    pub fn measure_warm<S, const N: usize>(
+        self,
+        participants: usize,
+        mut start: impl FnMut(usize) -> Result<S, Failure>,
+        visit: impl Fn(&S, usize) -> Result<[Vec<f64>; N], Failure>,
+    ) -> Result<[Vec<Rounds>; N], Failure> {
+        let warmed = |set| {
+            let processes = start(set)?;
+            for participant in 0..participants {
+                visit(&processes, participant)?;
+            }
+            Ok(processes)
+        };
+        self.measure(participants, warmed, &visit, |processes| {
+            drop(processes);
+            Ok(())
+        })
+    }
 }
 
 /// [`ProcessSets::measure`] of one quantity.
@@ -106,6 +130,8 @@ pub fn start_in_turns<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -171,6 +197,26 @@ mod tests {
         // The schedule goes on over the sets.
         let scheduled: Vec<_> = (0..4).flat_map(|round| schedule(2, round)).collect();
         assert_eq!(order, scheduled);
+    }
+
+    #[test]
+    fn a_new_set_is_warmed_by_visits_that_are_not_counted() {
+        let sets = ProcessSets { sets: 2, rounds: 1 };
+        let visits = Cell::new(0);
+        let visit = |(): &(), _| {
+            visits.update(|visits| visits + 1);
+            Ok([vec![f64::from(visits.get())]])
+        };
+        let [measured] = sets.measure_warm(2, |_| Ok(()), visit).unwrap();
+        // Of twelve visits, the first two of each set are warm-ups.
+        assert_eq!(visits.get(), 12);
+        assert_eq!(
+            measured,
+            [
+                Rounds::from([&[3.0, 6.0][..], &[10.0, 11.0]]),
+                Rounds::from([&[4.0, 5.0][..], &[9.0, 12.0]]),
+            ]
+        );
     }
 
     #[test]

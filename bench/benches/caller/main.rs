@@ -5,8 +5,8 @@
 //! cargo bench -p baton-bench --bench caller [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
-//! Each phase is a file of [`phase`], and each bar a constant of [`bars`]. The phase `stream` runs in this process. The
-//! others start processes: this executable in a [`role`], and the `baton` binary (relay, exec-server).
+//! Each phase is a file of [`phase`], and each bar a constant of [`bars`]. The phases start
+//! processes: this executable in a [`role`], and the `baton` binary (relay, exec-server).
 
 mod bars;
 mod limits;

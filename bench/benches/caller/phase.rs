@@ -63,21 +63,6 @@ struct Compared<'a> {
     bar: Option<Bar>,
 }
 
-/// A worker, and the request of each visit to it.
-type Participant<'a> = (&'a Worker, String);
-
-/// Visits each participant once as an uncounted warm-up, then in rounds.
-fn interleave(rounds: usize, participants: &[Participant<'_>]) -> Result<Vec<Rounds>, Failure> {
-    let visit = |visited: usize| {
-        let (worker, request) = &participants[visited];
-        worker.ask(request)
-    };
-    for participant in 0..participants.len() {
-        visit(participant)?;
-    }
-    baton_bench::interleave(participants.len(), rounds, visit, |_| Ok(()))
-}
-
 /// Starts a client of this stack with this ticket and a warm session.
 fn client(stack: &Stack, ticket: &str) -> Result<Worker, Failure> {
     Worker::start(&["client", ticket, &key(stack)?], None)

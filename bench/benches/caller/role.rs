@@ -1,9 +1,10 @@
-//! The worker roles of this executable: a client of Baton, the program whose output it streams, a link, and an
-//! exec-server without `FindUp`.
+//! The worker roles of this executable: a client of Baton, the program whose output it streams, a link, an exec-server
+//! without `FindUp`, and streams in its own process.
 
 mod client;
 pub(crate) mod content;
 mod link;
+pub(crate) mod stream;
 mod without_find_up;
 
 use baton_bench::Failure;
@@ -14,6 +15,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     match arguments[..] {
         ["client", ticket, key] => client::main(ticket, key),
         ["write", content, bytes] => content::write(content, bytes.parse()?),
+        ["stream"] => stream::main(),
         ["link", target] => link::main(target.parse()?),
         ["without-find-up", relay, key] => without_find_up::main(relay, key),
         _ => Err(format!("no such role: {arguments:?}").into()),

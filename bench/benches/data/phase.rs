@@ -58,30 +58,7 @@ impl BenchContext {
         }
     }
 
-    /// Starts the processes of each set anew, and visits each participant once as an uncounted warm-up, then in rounds.
-    /// Dropping the processes ends them. `start` receives the number of the set. Returns the samples of `N` quantities,
-    /// by quantity and participant.
-    fn measure_in_sets<S, const N: usize>(
-        &self,
-        sets: ProcessSets,
-        participants: usize,
-        mut start: impl FnMut(usize) -> Result<S, Failure>,
-        visit: impl Fn(&S, usize) -> Result<[Vec<f64>; N], Failure>,
-    ) -> Result<[Vec<Rounds>; N], Failure> {
-        let started = |set| {
-            let processes = start(set)?;
-            for participant in 0..participants {
-                visit(&processes, participant)?;
-            }
-            Ok(processes)
-        };
-        sets.measure(participants, started, &visit, |processes| {
-            drop(processes);
-            Ok(())
-        })
-    }
-
-    /// [`measure_in_sets`](Self::measure_in_sets) of one quantity.
+    /// [`ProcessSets::measure_warm`] of one quantity.
     fn in_sets<S>(
         &self,
         sets: ProcessSets,
@@ -90,7 +67,7 @@ impl BenchContext {
         visit: impl Fn(&S, usize) -> Result<Vec<f64>, Failure>,
     ) -> Result<Vec<Rounds>, Failure> {
         let visit = |processes: &S, visited| Ok([visit(processes, visited)?]);
-        let [measured] = self.measure_in_sets(sets, participants, start, visit)?;
+        let [measured] = sets.measure_warm(participants, start, visit)?;
         Ok(measured)
     }
 

@@ -1,5 +1,7 @@
 //! The options, and the amount of work.
 
+use baton_bench::ProcessSets;
+
 /// Measures what the post-quantum halves of the key exchanges cost, and judges it by its bar.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
@@ -12,8 +14,8 @@ pub(crate) struct Options {
 pub(crate) struct Plan {
     /// Handshakes of one visit of the phase `steady`.
     pub(crate) steady_handshakes: usize,
-    /// Rounds of such visits.
-    pub(crate) steady_rounds: usize,
+    /// Process sets of such visits, which are started anew.
+    pub(crate) steady: ProcessSets,
     /// New processes of one visit of the phases `first` and `hello`.
     pub(crate) processes: usize,
     /// Rounds of such visits.
@@ -26,7 +28,7 @@ impl Plan {
     /// About two minutes.
     pub(crate) const FULL: Self = Self {
         steady_handshakes: 200,
-        steady_rounds: 60,
+        steady: ProcessSets { sets: 20, rounds: 3 },
         processes: 8,
         process_rounds: 60,
         resamples: 2_000,
@@ -34,9 +36,9 @@ impl Plan {
 
     /// A few seconds.
     pub(crate) const QUICK: Self = Self {
-        steady_rounds: 10,
+        steady: ProcessSets { sets: 6, rounds: 1 },
         processes: 4,
-        process_rounds: 10,
+        process_rounds: 12,
         ..Self::FULL
     };
 }

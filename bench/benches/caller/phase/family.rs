@@ -4,13 +4,11 @@
 //! does. One content has no newline. The other has many lines that begin and end as a JSON object and are none, so that
 //! each line is parsed to its end.
 //!
-//! The time is measured twice: under [`FAMILY_CONTROL`], with the ratio within each round, and under the system's
+//! The time is measured twice: under [`FAMILY_CONTROL`], with the ratio within each process set, and under the system's
 //! congestion control, with the ratio of medians, as it was first measured. The exec-server's CPU time has no part of
 //! TCP's pacing, the relay or the client in it.
 
-use std::time::Duration;
-
-use baton_bench::stats::{Rounds, schedule};
+use baton_bench::stats::Rounds;
 use baton_bench::{Failure, Row, Unit, Worker, network};
 use baton_support::process::{Stack, usage};
 
@@ -111,24 +109,27 @@ fn by_default(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Starts a stack on this thread's network, and visits its participants for each content.
+/// Visits the participants for each content. The process sets are started on this thread's network.
 fn visit_contents(
     bench: &BenchContext,
     mut visited: impl FnMut(Content, &str, Visits),
 ) -> Result<(), Failure> {
-    let stack = Stack::start(None)?;
-    let client = client(&stack, stack.ticket())?;
-    // Without detection there would be nothing to measure.
-    client.ask("check-family")?;
     for (content, shown) in CONTENTS {
-        visited(content, shown, visits(bench, &stack, &client, content)?);
+        visited(content, shown, visits(bench, content)?);
     }
     Ok(())
 }
 
-fn visits(bench: &BenchContext, stack: &Stack, client: &Worker, content: Content) -> Result<Visits, Failure> {
+fn visits(bench: &BenchContext, content: Content) -> Result<Visits, Failure> {
     let (name, bytes) = (content.name(), bench.plan.family_bytes);
-    let visit = |participant| -> Result<(Vec<f64>, Duration), Failure> {
+    let start = |_| {
+        let stack = Stack::start(None)?;
+        let client = client(&stack, stack.ticket())?;
+        // Without detection there would be nothing to measure.
+        client.ask("check-family")?;
+        Ok((stack, client))
+    };
+    let visit = |(stack, client): &(Stack, Worker), participant: usize| {
         let task = match participant {
             FAMILY => "stream-jsonl",
             _ => "stream",
@@ -136,22 +137,12 @@ fn visits(bench: &BenchContext, stack: &Stack, client: &Worker, content: Content
         let before = usage::cpu_time(stack.exec_server.pid())?;
         let seconds = client.ask(format!("{task} {name} {bytes}"))?;
         let used = usage::cpu_time(stack.exec_server.pid())?.saturating_sub(before);
-        Ok((seconds, used))
+        Ok([seconds, vec![used.as_secs_f64()]])
     };
-    // Not counted.
-    for participant in 0..PARTICIPANTS {
-        visit(participant)?;
-    }
-    let mut visits = Visits {
-        seconds: [const { Rounds::new() }; PARTICIPANTS],
-        cpu: [const { Rounds::new() }; PARTICIPANTS],
-    };
-    for round in 0..bench.plan.family_rounds {
-        for participant in schedule(PARTICIPANTS, round) {
-            let (seconds, cpu) = visit(participant)?;
-            visits.seconds[participant].add(round, seconds);
-            visits.cpu[participant].add(round, [cpu.as_secs_f64()]);
-        }
-    }
-    Ok(visits)
+    let [seconds, cpu] = bench.plan.family.measure_warm(PARTICIPANTS, start, visit)?;
+    let by_participant = |of: Vec<Rounds>| of.try_into().map_err(|_| "not three participants");
+    Ok(Visits {
+        seconds: by_participant(seconds)?,
+        cpu: by_participant(cpu)?,
+    })
 }

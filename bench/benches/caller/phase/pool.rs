@@ -3,19 +3,26 @@
 //! The judged row is the pool as a caller uses it: the pool replaces the session while the command runs. In another row
 //! the pool is dropped before the command, so that only the session differs.
 
-use baton_bench::{Failure, Row};
+use baton_bench::{Failure, Row, Worker};
 use baton_support::process::Stack;
 
-use super::{BenchContext, Compared, client, interleave};
+use super::{BenchContext, Compared, client};
 use crate::bars;
 
+/// The second is for A against A.
+const TASKS: [&str; 4] = ["warm", "warm", "pooled", "pooled-alone"];
+
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let stack = Stack::start(None)?;
-    let client = client(&stack, stack.ticket())?;
     let commands = bench.plan.pool_commands;
-    let participants =
-        ["warm", "warm", "pooled", "pooled-alone"].map(|task| (&client, format!("{task} {commands}")));
-    let measured = interleave(bench.plan.pool_rounds, &participants)?;
+    let start = |_| {
+        let stack = Stack::start(None)?;
+        let client = client(&stack, stack.ticket())?;
+        Ok((stack, client))
+    };
+    let visit = |(_, client): &(Stack, Worker), visited: usize| {
+        Ok([client.ask(format!("{} {commands}", TASKS[visited]))?])
+    };
+    let [measured] = bench.plan.pool.measure_warm(TASKS.len(), start, visit)?;
     let [warm, warm_again, pooled, alone] = &measured[..] else {
         return Err("not four participants".into());
     };

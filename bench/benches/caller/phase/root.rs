@@ -10,9 +10,42 @@ use baton_core_client::Ticket;
 use baton_support::process::Stack;
 use tempfile::TempDir;
 
-use super::{BenchContext, Compared, client, interleave, key};
+use super::{BenchContext, Compared, client, key};
 use crate::bars;
 use crate::limits::{LEVELS, MARKER};
+
+/// A process set.
+struct Processes {
+    _stack: Stack,
+    _without_find_up: Worker,
+    _link: Worker,
+    /// A client of the exec-server with `FindUp`.
+    current: Worker,
+    /// A client of the one without.
+    earlier: Worker,
+}
+
+impl Processes {
+    fn start() -> Result<Self, Failure> {
+        let stack = Stack::start(None)?;
+        let without_find_up = Worker::start(&["without-find-up", stack.relay_url(), &key(&stack)?], None)?;
+        let link = Worker::start(&["link", stack.relay_url().trim_start_matches("http://")], None)?;
+        let through_link = |ticket: &str| {
+            let mut ticket: Ticket = ticket.parse()?;
+            ticket.relay_url = format!("http://{}", link.ready());
+            client(&stack, &ticket.to_string())
+        };
+        let current = through_link(stack.ticket())?;
+        let earlier = through_link(without_find_up.ready())?;
+        Ok(Self {
+            _stack: stack,
+            _without_find_up: without_find_up,
+            _link: link,
+            current,
+            earlier,
+        })
+    }
+}
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let project = TempDir::with_prefix("baton-")?;
@@ -23,29 +56,19 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     fs::create_dir_all(&start)?;
     let start = start.to_str().ok_or("the temporary directory is not UTF-8")?;
 
-    let stack = Stack::start(None)?;
-    let without_find_up = Worker::start(&["without-find-up", stack.relay_url(), &key(&stack)?], None)?;
-    let link = Worker::start(&["link", stack.relay_url().trim_start_matches("http://")], None)?;
-    let through_link = |ticket: &str| {
-        let mut ticket: Ticket = ticket.parse()?;
-        ticket.relay_url = format!("http://{}", link.ready());
-        client(&stack, &ticket.to_string())
-    };
-    let current = through_link(stack.ticket())?;
-    let earlier = through_link(without_find_up.ready())?;
-
     let searches = bench.plan.root_searches;
-    let participants = [
-        (&current, "stat"),
-        (&current, "stat"),
-        (&current, "root"),
-        (&earlier, "stat"),
-        (&earlier, "stat"),
-        (&earlier, "root"),
-        (&earlier, "first-root"),
-    ]
-    .map(|(client, task)| (client, format!("{task} {searches} {start}")));
-    let measured = interleave(bench.plan.root_rounds, &participants)?;
+    let visit = |processes: &Processes, visited: usize| {
+        let (client, task) = match visited {
+            // The second is for A against A.
+            0 | 1 => (&processes.current, "stat"),
+            2 => (&processes.current, "root"),
+            3 | 4 => (&processes.earlier, "stat"),
+            5 => (&processes.earlier, "root"),
+            _ => (&processes.earlier, "first-root"),
+        };
+        Ok([client.ask(format!("{task} {searches} {start}"))?])
+    };
+    let [measured] = bench.plan.root.measure_warm(7, |_| Processes::start(), visit)?;
     let [
         stat,
         stat_again,

@@ -24,8 +24,7 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         ),
     ];
     let executions = bench.plan.executions;
-    let [exits, rates] = bench.measure_in_sets(
-        bench.plan.beside,
+    let [exits, rates] = bench.plan.beside.measure_warm(
         loads.len(),
         |_| Baton::start(),
         |baton, visited| loads[visited].visit(&baton.client, executions),

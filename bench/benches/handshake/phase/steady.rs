@@ -1,33 +1,23 @@
 //! Handshakes of both ends in a process that has done many.
 
-use std::time::Instant;
-
-use baton_bench::{Failure, Row, interleave};
+use baton_bench::{Failure, Row, Worker, start_in_turns};
 use baton_noise::SUITE;
 
 use super::{BenchContext, Compared};
-use crate::classical::{self, Classical};
-use crate::own::Own;
+use crate::classical;
+
+/// The third is for A against A.
+const ROLES: [&str; 3] = ["own", "classical", "classical"];
 
 pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
-    let (own, classical) = (Own::generate()?, Classical::generate()?);
-    let visit = |participant| -> Result<Vec<f64>, Failure> {
-        let handshake = || match participant {
-            0 => own.handshake(),
-            // The third is for A against A.
-            _ => classical.handshake(),
-        };
-        (0..bench.plan.steady_handshakes)
-            .map(|_| {
-                let began = Instant::now();
-                handshake()?;
-                Ok(began.elapsed().as_secs_f64())
-            })
-            .collect()
+    let handshakes = bench.plan.steady_handshakes;
+    let start = |set| {
+        start_in_turns(set, ROLES.len(), |role| {
+            Worker::start(&["steady", ROLES[role]], None)
+        })
     };
-    visit(0)?;
-    visit(1)?;
-    let measured = interleave(3, bench.plan.steady_rounds, visit, |_| Ok(()))?;
+    let visit = |workers: &Vec<Worker>, visited: usize| Ok([workers[visited].ask(handshakes)?]);
+    let [measured] = bench.plan.steady.measure_warm(ROLES.len(), start, visit)?;
     let [own, floor, floor_again] = &measured[..] else {
         return Err("not three participants".into());
     };
