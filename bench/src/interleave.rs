@@ -1,11 +1,11 @@
 //! Rounds of visits, and process sets.
 
 use crate::Failure;
-use crate::stats::{Rounds, schedule};
+use crate::stats::{Rounds, balanced_rounds, schedule};
 
-/// Visits the participants `0..participants` in `rounds` rounds, in the order of [`schedule`]. Returns the samples of
-/// each participant. `after_round` runs before the first round and after each round; its argument is the number of
-/// completed rounds.
+/// Visits the participants `0..participants` in rounds, in the order of [`schedule`]: in `rounds` of them, rounded up to
+/// the next [balanced](balanced_rounds) number. Returns the samples of each participant. `after_round` runs before the
+/// first round and after each round; its argument is the number of completed rounds.
 ///
 /// # Errors
 /// The first error of `visit` or `after_round`.
@@ -17,7 +17,7 @@ pub fn interleave(
 ) -> Result<Vec<Rounds>, Failure> {
     let mut measured = vec![Rounds::default(); participants];
     after_round(0)?;
-    for round in 0..rounds {
+    for round in 0..balanced_rounds(participants, rounds) {
         for visited in schedule(participants, round) {
             measured[visited].add(round, visit(visited)?);
         }
@@ -36,7 +36,20 @@ pub struct ProcessSets {
 }
 
 impl ProcessSets {
-    /// Starts all participants anew for each set, and visits them in rounds. Returns the samples of `N` quantities, by
+    /// As many sets, or the next larger number with which the rounds of all sets together are
+    /// [balanced](balanced_rounds).
+    pub fn balanced(self, participants: usize) -> Self {
+        let is_balanced = |sets: &usize| {
+            let rounds = sets * self.rounds;
+            balanced_rounds(participants, rounds) == rounds
+        };
+        // As many sets as participants are balanced whatever the rounds, so are multiples of that.
+        let sets = (self.sets..).find(is_balanced).unwrap_or(self.sets);
+        Self { sets, ..self }
+    }
+
+    /// Starts all participants anew for each set, of which there are a [balanced](Self::balanced) number, and visits
+    /// them in rounds. Returns the samples of `N` quantities, by
     /// quantity, participant and *set*: all rounds of a set count as one of [`Rounds`], so that the bootstrap draws
     /// sets.
     ///
@@ -54,7 +67,7 @@ impl ProcessSets {
         mut stop: impl FnMut(S) -> Result<(), Failure>,
     ) -> Result<[Vec<Rounds>; N], Failure> {
         let mut measured = [(); N].map(|()| vec![Rounds::new(); participants]);
-        for set in 0..self.sets {
+        for set in 0..self.balanced(participants).sets {
             let processes = start(set)?;
             for round in 0..self.rounds {
                 for visited in schedule(participants, set * self.rounds + round) {
@@ -131,6 +144,8 @@ pub fn start_in_turns<T>(
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -244,5 +259,61 @@ mod tests {
             orders.push(order);
         }
         assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
+
+    /// Checks that within the rounds of `visits` each participant follows each other equally often.
+    fn check_balance(participants: usize, visits: &[usize]) -> Result<(), TestCaseError> {
+        let mut follows = vec![vec![0; participants]; participants];
+        for round in visits.chunks(2 * participants) {
+            for pair in round.windows(2) {
+                follows[pair[0]][pair[1]] += 1;
+            }
+        }
+        let each = visits.len() / (participants * participants);
+        for (before, row) in follows.iter().enumerate() {
+            for (after, times) in row.iter().enumerate() {
+                // A round has its own participant in the middle, which follows itself.
+                prop_assert_eq!(*times, if before == after { each / 2 } else { each });
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn over_any_plan_of_sets_each_participant_follows_each_other_equally_often(
+            participants in 1usize..16, sets in 1usize..10, rounds in 1usize..8
+        ) {
+            let (mut visits, mut started) = (Vec::new(), 0);
+            let plan = ProcessSets { sets, rounds };
+            let start = |_| {
+                started += 1;
+                Ok(())
+            };
+            let visit = |(): &(), visited| {
+                visits.push(visited);
+                Ok(vec![1.0])
+            };
+            in_sets(plan, participants, start, visit, |()| Ok(())).unwrap();
+            check_balance(participants, &visits)?;
+            // No more sets than that needs, and never fewer than planned.
+            prop_assert!((sets..sets + participants).contains(&started));
+            prop_assert_eq!(started, plan.balanced(participants).sets);
+        }
+
+        #[test]
+        fn over_any_plan_of_rounds_each_participant_follows_each_other_equally_often(
+            participants in 1usize..16, rounds in 1usize..40
+        ) {
+            let mut visits = Vec::new();
+            let visit = |visited| {
+                visits.push(visited);
+                Ok(vec![1.0])
+            };
+            interleave(participants, rounds, visit, |_| Ok(())).unwrap();
+            check_balance(participants, &visits)?;
+            let done = visits.len() / (2 * participants);
+            prop_assert!((rounds..rounds + participants).contains(&done));
+        }
     }
 }

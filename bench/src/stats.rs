@@ -1,6 +1,7 @@
 //! Statistics, from samples to a verdict.
 //!
-//! * [`schedule`]: the order in which a round visits its participants, so that drift affects all equally;
+//! * [`schedule`]: the order in which a round visits its participants, so that drift affects all equally, and
+//!   [`balanced_rounds`], how many rounds of it a plan needs;
 //! * [`Rounds`]: the samples of one participant, by round;
 //! * [`Statistic`]: a number computed from samples;
 //! * [`Bootstrap`]: a statistic, or its ratio between two participants, with a 95 % interval;
@@ -19,6 +20,6 @@ mod verdict;
 
 pub use bootstrap::{Bootstrap, Estimate};
 pub use rounds::Rounds;
-pub use schedule::schedule;
+pub use schedule::{balanced_rounds, schedule};
 pub use statistic::Statistic;
 pub use verdict::{Bar, NoEffect, Verdict};

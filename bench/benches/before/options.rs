@@ -55,7 +55,7 @@ impl Plan {
     /// Under a minute. Intervals are wide.
     pub(crate) const QUICK: Self = Self {
         sets: 3,
-        rounds: 2,
+        rounds: 3,
         in_flight: 320,
         cold: 10,
         ..Self::FULL

@@ -51,9 +51,9 @@ impl Plan {
         warm_up: 200,
         latency: visits(28, 5, 3, 30),
         throughput: visits(21, 1, 64, 640),
-        programs: visits(20, 2, 2, 20),
-        tracing: visits(20, 5, 3, 100),
-        tracing_in_flight: visits(20, 2, 32, 320),
+        programs: visits(21, 2, 2, 20),
+        tracing: visits(21, 5, 3, 100),
+        tracing_in_flight: visits(21, 2, 32, 320),
         accounts: visits(20, 3, 3, 50),
         memory: 1_000,
         // A minute longer than the exec-server remembers the id of a finished process.
@@ -65,10 +65,10 @@ impl Plan {
     /// About a minute. Intervals are wide, above all those of the 99th percentile.
     pub(crate) const QUICK: Self = Self {
         warm_up: 50,
-        latency: visits(4, 2, 3, 30),
-        throughput: visits(3, 1, 32, 320),
-        programs: visits(3, 1, 1, 10),
-        tracing: visits(4, 2, 3, 50),
+        latency: visits(7, 2, 3, 30),
+        throughput: visits(7, 1, 32, 320),
+        programs: visits(7, 1, 1, 10),
+        tracing: visits(3, 2, 3, 50),
         tracing_in_flight: visits(3, 1, 32, 320),
         accounts: visits(3, 2, 3, 50),
         plateau_seconds: 5,

@@ -66,13 +66,13 @@ impl Plan {
         },
         loaded: Barriers {
             visit: 150,
-            sets: sets(20, 2),
+            sets: sets(21, 2),
             pause: Duration::from_millis(3),
         },
         queries: 25,
         history: sets(12, 1),
         executions: 300,
-        delivery: sets(20, 2),
+        delivery: sets(21, 2),
         resamples: 2_000,
     };
 
@@ -82,7 +82,7 @@ impl Plan {
         sustain_seconds: 0.5,
         sustain: sets(3, 1),
         idle: Barriers {
-            sets: sets(4, 20),
+            sets: sets(3, 20),
             ..Self::FULL.idle
         },
         loaded: Barriers {
@@ -93,7 +93,7 @@ impl Plan {
         queries: 10,
         history: sets(6, 1),
         executions: 200,
-        delivery: sets(2, 1),
+        delivery: sets(6, 1),
         ..Self::FULL
     };
 }

@@ -11,7 +11,8 @@
 /// * each has each position once.
 ///
 /// The next as many rounds go through the same orders backwards, so that the first visit of a round does not always
-/// follow the same participant either.
+/// follow the same participant either. That first visit follows the last of the round before, or the start of a process
+/// set: it alone is not balanced, but each participant has it equally often.
 pub fn schedule(participants: usize, round: usize) -> Vec<usize> {
     if participants == 0 {
         return Vec::new();
@@ -28,6 +29,12 @@ pub fn schedule(participants: usize, round: usize) -> Vec<usize> {
     };
     let forward = (0..participants).map(move |position| (zigzag(position) + shift) % participants);
     forward.clone().chain(forward.rev()).collect()
+}
+
+/// The number of rounds, at least `rounds`, after which each participant has followed each other one equally often within
+/// the rounds of [`schedule`]: the next multiple of `participants`.
+pub fn balanced_rounds(participants: usize, rounds: usize) -> usize {
+    rounds.next_multiple_of(participants.max(1))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         rows.extend(judge(bench, [id, what], measured, checkpoints.get(), bar));
         if has_load {
             let what = "executions/s whose updates were accepted beside it";
-            let rate = rates.get() / plan.sets.sets as f64;
+            let rate = rates.get() / plan.sets.balanced(ROLES.len()).sets as f64;
             rows.push(Row::once("load", what, Unit::PerSecond, Estimate::exact(rate)));
         }
     }
