@@ -5,7 +5,8 @@
 //! * `allow/lines.rs`: parses its text;
 //! * `allow/file.rs`: reads the file, and checks that only its owner can change it;
 //! * `allow/watch.rs`: reads the file again while sessions are open;
-//! * `allow/peer.rs`: a client with its current trust.
+//! * `allow/peer.rs`: a client with its current trust;
+//! * `allow/revocable.rs`: what ends when its client's key is removed.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,11 +19,13 @@ use crate::limits::ALLOW_LIST_MAX;
 mod file;
 mod lines;
 mod peer;
+mod revocable;
 mod watch;
 
 use lines::{Client, Lines};
 use peer::Buckets;
 pub use peer::Peer;
+pub use revocable::Revocable;
 pub(crate) use watch::{Standing, Watch};
 
 /// How the exec-server treats a client's inbound trace context.

@@ -34,6 +34,7 @@ pub use link::health::{HealthError, check_exec_server, check_relay};
 pub use link::network::Network;
 pub use link::register::RegisterError;
 pub use link::tls::roots::{RelayRoots, RootsError};
+pub use server::revocations::Revocations;
 pub use server::{Notice, Server, ServerConfig, ServerError};
 pub use service::client::RecordTo;
 pub use service::server::Service;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-/// Interval between reads of the allow-list while sessions are open. A session ends only when two reads in a row miss
-/// its key, because an editor may write the file in two steps; that takes at most 0.4 s.
+/// Interval between reads of the allow-list while sessions are open, or what outlives them is watched. A session ends
+/// only when two reads in a row miss its key, because an editor may write the file in two steps; that takes at most 0.4
+/// s.
 pub const ALLOW_LIST_LOOK: Duration = Duration::from_millis(200);
 
 /// Size in encrypted bytes of one write to HTTP/2 at a low rate: large enough to amortize a system call, small enough

@@ -28,8 +28,10 @@ use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::slots::{Slot, SlotLimits, Slots};
 use crate::ticket::Ticket;
+use revocations::Revocations;
 use sessions::Sessions;
 
+pub(crate) mod revocations;
 mod sessions;
 
 /// An event that a running [`Server`] reports to its owner.
@@ -210,10 +212,17 @@ impl Server {
         self.acceptor.epoch
     }
 
+    /// Where to watch something of a client that outlives the client's sessions.
+    pub fn revocations(&self) -> Revocations {
+        let is_watched = self.acceptor.allow.watch().is_some();
+        Revocations::new(is_watched.then(|| Arc::clone(&self.sessions)))
+    }
+
     /// Registers and serves until `shutdown` resolves. Registers again after each loss of the relay.
     ///
-    /// While sessions are open, the server reads an allow-list file every [`limits::ALLOW_LIST_LOOK`]. If a client's
-    /// key is removed, its sessions end within a second with that reason. A changed trust applies to later calls.
+    /// While sessions are open, or something is [watched](Self::revocations), the server reads an allow-list file every
+    /// [`limits::ALLOW_LIST_LOOK`]. If a client's key is removed, its sessions end within a second with that reason. A
+    /// changed trust applies to later calls.
     ///
     /// After `shutdown` the server accepts no further call. Open calls have [`limits::DRAIN_TIMEOUT`] to finish.
     ///

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use baton_proto::exec as wire;
 
@@ -31,11 +32,14 @@ pub enum CallEnd {
     ShutDown,
     /// The client violated the protocol or a limit, in authenticated messages.
     Violation,
+    /// The session was lost, and the process's grace has passed since. Only a process ends with this reason: its call
+    /// ended before, with [`ClientLost`](Self::ClientLost) or [`ConnectionLost`](Self::ConnectionLost).
+    GraceExpired,
 }
 
 impl CallEnd {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Reset,
         Self::Deadline,
         Self::ClientLost,
@@ -43,6 +47,7 @@ impl CallEnd {
         Self::Revoked,
         Self::ShutDown,
         Self::Violation,
+        Self::GraceExpired,
     ];
 
     /// The name in attributes and JSON.
@@ -55,6 +60,7 @@ impl CallEnd {
             Self::Revoked => "revoked",
             Self::ShutDown => "shut_down",
             Self::Violation => "violation",
+            Self::GraceExpired => "grace_expired",
         }
     }
 
@@ -74,6 +80,7 @@ impl CallEnd {
             wire::CallEnd::Revoked => Self::Revoked,
             wire::CallEnd::ShutDown => Self::ShutDown,
             wire::CallEnd::Violation => Self::Violation,
+            wire::CallEnd::GraceExpired => Self::GraceExpired,
         })
     }
 
@@ -88,6 +95,7 @@ impl CallEnd {
             Some(Self::Revoked) => wire::CallEnd::Revoked,
             Some(Self::ShutDown) => wire::CallEnd::ShutDown,
             Some(Self::Violation) => wire::CallEnd::Violation,
+            Some(Self::GraceExpired) => wire::CallEnd::GraceExpired,
         }
     }
 }
@@ -103,9 +111,15 @@ impl fmt::Display for CallEnd {
             Self::Revoked => "its client's key was taken off the allow-list",
             Self::ShutDown => "the exec-server shut down",
             Self::Violation => "its client broke the protocol",
+            Self::GraceExpired => "its session was lost, and its grace has passed",
         })
     }
 }
+
+/// The time at which a call's deadline passes. Only requests with a deadline have it in their extensions. Code that
+/// outlives the call's session enforces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallDeadline(pub Instant);
 
 /// Holds why one call ended, once it is known. Clones share it.
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,5 @@
 //! The sessions that the server serves. A shutdown ends them; an edit of the allow-list ends them or changes their
-//! trust.
+//! trust. It also ends what outlives a session ([`Revocations`](super::revocations::Revocations)).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use baton_noise::key::PublicKey;
 use baton_proto::channel::go_away;
 use tokio::sync::Notify;
 
-use crate::allow::{Peer, Standing};
+use crate::allow::{Peer, Revocable, Standing};
 use crate::limits;
 use crate::service::SessionError;
 use crate::service::session_state::SessionState;
@@ -23,6 +23,7 @@ pub(super) struct Sessions {
 #[derive(Default)]
 struct State {
     served: Vec<Served>,
+    outliving: Vec<Outliving>,
     /// The server has shut down: new sessions are ended at once.
     is_closed: bool,
 }
@@ -34,7 +35,25 @@ struct Served {
     standing: Standing,
 }
 
+/// Something of a client that outlives the client's sessions.
+struct Outliving {
+    target: Weak<dyn Revocable>,
+    key: PublicKey,
+    /// As in [`Served`].
+    standing: Standing,
+}
+
 impl Sessions {
+    /// Revokes `target` when this key is removed from the allow-list.
+    pub(super) fn watch(&self, key: PublicKey, target: Weak<dyn Revocable>) {
+        self.lock().outliving.push(Outliving {
+            target,
+            key,
+            standing: Standing::Unknown,
+        });
+        self.added.notify_one();
+    }
+
     pub(super) fn add(&self, session: &Arc<SessionState>, client: Arc<Peer>) {
         let mut state = self.lock();
         if state.is_closed {
@@ -50,15 +69,21 @@ impl Sessions {
         self.added.notify_one();
     }
 
-    /// Waits until at least one session is served. Only one task may wait.
+    /// Waits until at least one session is served, or something is watched. Only one task may wait.
     pub(super) async fn any(&self) {
-        while self.lock().served.is_empty() {
+        while self.is_empty() {
             self.added.notified().await;
         }
     }
 
-    /// Ends the sessions of clients that are missing from the allow-list, and sets the trust of the others. A change
-    /// counts only when two reads in a row show it: an editor may write the file in two steps.
+    /// Whether nothing depends on the allow-list.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.served.is_empty() && state.outliving.is_empty()
+    }
+
+    /// Ends the sessions of clients that are missing from the allow-list and what outlives them, and sets the trust of
+    /// the others. A change counts only when two reads in a row show it: an editor may write the file in two steps.
     pub(super) fn apply_allow_list(&self, standing: impl Fn(&PublicKey) -> Standing) {
         let mut state = self.lock();
         state.served.retain_mut(|served| {
@@ -76,6 +101,18 @@ impl Sessions {
                 _ => {}
             }
             true
+        });
+        state.outliving.retain_mut(|outliving| {
+            let Some(target) = outliving.target.upgrade() else {
+                return false;
+            };
+            let now = standing(&outliving.key);
+            let before = std::mem::replace(&mut outliving.standing, now);
+            let is_revoked = now == Standing::Missing && before == now;
+            if is_revoked {
+                target.revoke();
+            }
+            !is_revoked
         });
     }
 

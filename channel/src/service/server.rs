@@ -11,7 +11,7 @@ use baton_proto::channel::Head;
 use baton_trace::SpanId;
 use baton_trace::attribute;
 use baton_trace::call::ServerCall;
-use baton_trace::call_end::CallEnd;
+use baton_trace::call_end::{CallDeadline, CallEnd};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage;
@@ -208,6 +208,9 @@ impl Inbound {
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
         *request.headers_mut() = headers;
+        if let Some(deadline) = baton_mux::deadline(arrival.at, head.timeout_ns) {
+            request.extensions_mut().insert(CallDeadline(deadline));
+        }
         Some(Self {
             request,
             call,
