@@ -22,6 +22,7 @@ pub struct Command {
     env: Vec<(OsString, OsString)>,
     clear_env: bool,
     drain: Option<Duration>,
+    grace: Duration,
     pub(crate) timeout: Option<Duration>,
     thread: String,
     title: String,
@@ -51,6 +52,7 @@ impl Command {
             env: Vec::new(),
             clear_env: false,
             drain: None,
+            grace: Duration::ZERO,
             timeout: None,
             thread: String::new(),
             title: String::new(),
@@ -101,6 +103,15 @@ impl Command {
     /// How long after the exit to wait for pipes that a descendant still holds. Rounded down to milliseconds.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = Some(limit);
+        self
+    }
+
+    /// How long the command runs on after its session is lost, because the client's machine or the network failed; the
+    /// exec-server may grant less ([`Run::grace`](crate::Run::grace)). Zero, which is the default, kills it at once. A
+    /// dropped [`Run`](crate::Run), a [`timeout`](Self::timeout) and a closed client kill it at once in any case. An
+    /// exec-server without graces ignores this. Rounded down to milliseconds.
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.grace = limit;
         self
     }
 
@@ -238,6 +249,7 @@ impl Command {
             turn: self.turn,
             step: self.step,
             family: self.family.map_or_else(Default::default, Family::to_wire).into(),
+            grace_ms: u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A running command, as a stream of its events.
 
+use std::time::Duration;
+
 use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
@@ -90,6 +92,7 @@ pub struct Run {
     next_seq: Option<u64>,
     received: ReceivedBytes,
     phase: RunPhase,
+    grace: Duration,
 }
 
 /// The received bytes of output, compared with the exec-server's counts at the end.
@@ -125,7 +128,15 @@ impl Run {
             next_seq: Some(1),
             received,
             phase: RunPhase::Starting,
+            grace: Duration::ZERO,
         }
+    }
+
+    /// How long the command runs on after its session is lost: what the exec-server grants of
+    /// [`Command::grace`](crate::Command::grace). Zero before [`Event::Started`], and from an exec-server without
+    /// graces.
+    pub fn grace(&self) -> Duration {
+        self.grace
     }
 
     pub(crate) fn with_markers(self, markers: MarkerSupport) -> Self {
@@ -186,6 +197,7 @@ impl Run {
         Ok(match kind {
             process_event::Kind::Started(started) => {
                 self.phase = RunPhase::Running;
+                self.grace = Duration::from_millis(started.grace_ms.into());
                 if let Some(traced_command) = &self.traced_command {
                     traced_command.started(started.pid);
                 }

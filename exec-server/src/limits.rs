@@ -114,6 +114,12 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
 /// the table for this time.
 pub const KILL_GRACE: Duration = Duration::from_millis(200);
 
+/// Default of [`Settings::max_grace`](crate::Settings): the longest time that a process may outlive its session. A
+/// laptop that sleeps through a meeting finds its build. A process in its grace keeps its slot, within its client's
+/// share of [`MAX_PROCESSES`], and at most [`LOG_BYTES`] of output, within its client's share of [`RETAINED_BYTES`]: no
+/// more memory than that of a client that does not read.
+pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end the processes that got
 /// SIGKILL.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn events_are_numbered_from_one_and_read_in_order() {
         let mut log = EventLog::new(1 << 20);
-        assert_eq!(log.append(Kind::Started(Started { pid: 1 })), 1);
+        assert_eq!(log.append(Kind::Started(Started::default())), 1);
         assert_eq!(log.append(output(3)), 2);
         assert_eq!(log.append(Kind::Closed(Closed::default())), 3);
         let mut seen = 0;

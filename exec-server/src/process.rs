@@ -10,14 +10,15 @@
 //! to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
 //! of [`crate::records`].
 //!
-//! Four state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
-//! of its family), `kill` (which signal, and when) and [`crate::log`].
+//! Five state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
+//! of its family), `grace` (how long it outlives its session), `kill` (which signal, and when) and [`crate::log`].
 
 mod attachment;
 mod backend;
 mod driver;
 mod environment;
 mod events;
+mod grace;
 mod kill;
 mod launch;
 mod leader;
@@ -38,7 +39,7 @@ mod telemetry;
 mod ticker;
 
 pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
-pub(crate) use driver::{Processes, run};
+pub(crate) use driver::{CallContext, Processes, run};
 pub use events::Events;
 pub use launch::Launch;
 pub use pipe::Pipe;

@@ -158,9 +158,15 @@ impl<S> Builder<S> {
     /// # Errors
     /// [`Settings::spawn`] does not work here.
     pub fn build(self) -> Result<ExecServer<S>, CloneUnavailable> {
-        let service = ExecService::with(self.server.epoch(), &self.settings)?.records(self.records);
+        let service = ExecService::with(self.server.epoch(), &self.settings)?
+            .records(self.records)
+            .revocations(self.server.revocations());
+        let mut server = self.server.announce(Features::FIND_UP);
+        if !self.settings.max_grace.is_zero() {
+            server = server.announce(Features::OUTLIVES_SESSION);
+        }
         Ok(ExecServer {
-            server: self.server.announce(Features::FIND_UP),
+            server,
             service,
             files: FilesService::new(self.settings.directory),
             services: self.services,

@@ -1,20 +1,20 @@
 //! The service `baton.exec.v1.Exec`, as a plain tonic service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use baton_channel::Revocations;
 use baton_channel::allow::Peer;
 use baton_proto::Epoch;
 use baton_proto::exec::run_request::Kind;
 use baton_proto::exec::{RunRequest, Start};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
-use baton_trace::call::ServerCall;
-use baton_trace::call_end::CallEndCell;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::error::{InvalidStart, StartError};
-use crate::limits::{REQUEST_BYTES, START_TIMEOUT};
-use crate::process::{self, Backend, Events, Launch, ProcessTable, Processes, System};
+use crate::limits::{GRACE_MAX, REQUEST_BYTES, START_TIMEOUT};
+use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
 use crate::settings::Settings;
 use crate::{CloneUnavailable, SpawnMethod};
@@ -23,7 +23,9 @@ use crate::{CloneUnavailable, SpawnMethod};
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. They may hold an
 /// `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's environment carries its trace
-/// context. They may hold a [`CallEndCell`], from which records take the reason why a call was cut short.
+/// context. They may hold a `CallEndCell` with the reason why a call was cut short: records take it from there, and
+/// without it no process outlives its call. They may hold the `CallDeadline`, which also holds during a process's
+/// grace.
 #[derive(Debug, Clone)]
 pub struct ExecService<B = System> {
     epoch: Epoch,
@@ -47,7 +49,7 @@ impl ExecService {
     fn on(system: System, epoch: Epoch, settings: &Settings) -> Self {
         let mut service = Self::with_backend(epoch, settings.max_processes, system);
         service.processes.home = settings.directory.path().map(Into::into);
-        service
+        service.max_grace(settings.max_grace)
     }
 
     /// How commands are started: [`SpawnMethod::Clone`] or [`SpawnMethod::Std`].
@@ -71,6 +73,8 @@ impl<B: Backend> ExecService<B> {
                 table: Arc::new(ProcessTable::new(max_processes)),
                 home: None,
                 records: Records::default(),
+                max_grace: GRACE_MAX,
+                revocations: None,
             },
         }
     }
@@ -78,6 +82,19 @@ impl<B: Backend> ExecService<B> {
     /// Sets the observer and the gate. Clones that exist already keep theirs.
     pub fn records(mut self, records: Records) -> Self {
         self.processes.records = records;
+        self
+    }
+
+    /// Sets the longest time that a process may outlive its session. Clones that exist already keep theirs.
+    pub fn max_grace(mut self, limit: Duration) -> Self {
+        self.processes.max_grace = limit;
+        self
+    }
+
+    /// Sets where a process in its grace is watched, so that it is killed when its client's key is revoked. Without it
+    /// such a process lives until its grace ends. Clones that exist already keep theirs.
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.processes.revocations = Some(revocations);
         self
     }
 
@@ -114,15 +131,18 @@ impl<B: Backend> Exec for ExecService<B> {
             .get::<Arc<Peer>>()
             .ok_or(StartError::Unauthenticated)?
             .clone();
-        let call = extensions.get::<Arc<ServerCall>>().cloned();
-        let end = extensions.get::<CallEndCell>().cloned();
+        let context = CallContext {
+            call: extensions.get().cloned(),
+            end: extensions.get().cloned(),
+            deadline: extensions.get().copied(),
+        };
         let mut requests = request.into_inner();
         let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }
         // From here on a driver owns the process, also if this future is dropped.
-        let mut events = process::run(&self.processes, &client, launch, call, end, requests).await?;
+        let mut events = process::run(&self.processes, &client, launch, context, requests).await?;
         events.settled().await?;
         Ok(Response::new(events))
     }

@@ -3,10 +3,11 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use baton_spawn::Method as SpawnMethod;
 
-use crate::limits::MAX_PROCESSES;
+use crate::limits::{GRACE_MAX, MAX_PROCESSES};
 
 /// The settings of an [`ExecService`](crate::ExecService).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub struct Settings {
     /// The soft limit on open files that commands start with, for a server that has raised its own; `None`: this
     /// process's.
     pub open_files: Option<u64>,
+    /// The longest time that a process may outlive its session. A client states a shorter one in `Start`, or none. Zero
+    /// kills every process with its session.
+    pub max_grace: Duration,
 }
 
 /// The working directory of a command whose start names none.
@@ -38,6 +42,7 @@ impl Default for Settings {
             directory: Directory::Home,
             spawn: SpawnMethod::Auto,
             open_files: None,
+            max_grace: GRACE_MAX,
         }
     }
 }

@@ -12,7 +12,7 @@ use baton_channel::{Channel, Notice, Server};
 use baton_core_client::{Client, Command, RecordsError};
 use baton_exec_server::limits::SHUTDOWN_TIMEOUT;
 use baton_exec_server::server::Builder;
-use baton_exec_server::{ExecServer, ExecService, Shutdown};
+use baton_exec_server::{ExecServer, ExecService, Settings, Shutdown};
 use baton_proto::Features;
 use baton_relay::{Config, Relay};
 use tokio::sync::{Notify, oneshot};
@@ -86,6 +86,7 @@ async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplement
         channel.features().has(Features::FIND_UP),
         "its service for files has FindUp"
     );
+    assert!(channel.features().has(Features::OUTLIVES_SESSION));
 
     let exec = Client::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let output = exec.run(Command::new("echo").arg("ok")).await.unwrap();
@@ -96,6 +97,31 @@ async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplement
 
     stop.send(()).unwrap();
     assert_eq!(bounded(serving).await.unwrap().unwrap(), Shutdown::default());
+}
+
+#[tokio::test]
+async fn a_server_without_graces_announces_none() {
+    let (fixture, builder) = fixture().await;
+    let settings = Settings {
+        max_grace: Duration::ZERO,
+        ..Settings::default()
+    };
+    let server = builder.settings(settings).build().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
+    fixture.registered.notified().await;
+
+    let channel = Channel::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
+    channel.connect().await.unwrap();
+    assert!(channel.features().has(Features::FIND_UP) && !channel.features().has(Features::OUTLIVES_SESSION));
+    let client = Client::over(channel);
+    let wanted = Command::new("true").grace(Duration::from_secs(60));
+    let (mut run, _stdin) = client.start(wanted).await.unwrap();
+    run.next().await.unwrap();
+    assert_eq!(run.grace(), Duration::ZERO);
+
+    stop.send(()).unwrap();
+    bounded(serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]

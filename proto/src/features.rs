@@ -10,13 +10,16 @@ impl Features {
     /// Feature 1: the exec-server has `baton.files.v1.Files/FindUp`.
     pub const FIND_UP: u32 = 1;
 
-    /// The features of this version of Baton, whatever services an exec-server mounts.
-    pub const SUPPORTED: Self = Self(1 << Self::MARKERS | 1 << Self::FIND_UP);
+    /// Feature 2: the exec-server lets a process outlive its session for `Start.grace_ms`.
+    pub const OUTLIVES_SESSION: u32 = 2;
 
-    /// The set without the features of services that an exec-server may not mount.
+    /// The features of this version of Baton, whatever services an exec-server mounts.
+    pub const SUPPORTED: Self = Self(1 << Self::MARKERS | 1 << Self::FIND_UP | 1 << Self::OUTLIVES_SESSION);
+
+    /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
     pub const fn without_services(self) -> Self {
-        Self(self.0 & !(1 << Self::FIND_UP))
+        Self(self.0 & !(1 << Self::FIND_UP | 1 << Self::OUTLIVES_SESSION))
     }
 
     /// The set with feature `number`. A number above 63 changes nothing.
@@ -67,8 +70,15 @@ mod tests {
     #[test]
     fn a_service_that_may_be_missing_is_announced_by_itself() {
         let bare = Features::SUPPORTED.without_services();
-        assert!(!bare.has(Features::FIND_UP) && bare.has(Features::MARKERS));
-        assert_eq!(bare.with(Features::FIND_UP), Features::SUPPORTED);
+        assert!(
+            !bare.has(Features::FIND_UP)
+                && !bare.has(Features::OUTLIVES_SESSION)
+                && bare.has(Features::MARKERS)
+        );
+        assert_eq!(
+            bare.with(Features::FIND_UP).with(Features::OUTLIVES_SESSION),
+            Features::SUPPORTED
+        );
     }
 
     #[test]

@@ -85,6 +85,10 @@ mod tests {
                 family: Family::Jsonl.into(),
                 ..start.clone()
             },
+            Start {
+                grace_ms: 1,
+                ..start.clone()
+            },
         ];
         for other in others {
             assert_ne!(start.parameters(), other.parameters(), "{other:?}");

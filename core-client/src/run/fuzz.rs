@@ -138,7 +138,10 @@ fn body(input: &mut Input<'_>) -> Vec<u8> {
                 body.extend_from_slice(input.chunk());
                 continue;
             }
-            1 => process_event::Kind::Started(Started { pid: input.u32() }),
+            1 => process_event::Kind::Started(Started {
+                pid: input.u32(),
+                ..Started::default()
+            }),
             2 | 3 => process_event::Kind::Output(Output {
                 stream: (input.u8() % 4).into(),
                 data: vec![7; input.u16().into()].into(),

@@ -9,17 +9,18 @@ use std::ffi::CStr;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use baton_channel::allow::Peer;
+use baton_channel::Revocations;
+use baton_channel::allow::{Peer, Revocable};
 use baton_export::clock;
 use baton_proto::exec::exited::Status;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
-use baton_trace::call_end::{CallEnd, CallEndCell};
+use baton_trace::call_end::{CallDeadline, CallEnd, CallEndCell};
 use baton_trace::command::TracedCommand;
 use baton_trace::record::Anchor;
 use baton_trace::stage::exec;
@@ -32,12 +33,13 @@ use tonic::Streaming;
 
 use super::backend::{Backend, Exec, ExecState, ProcessGroup, Running};
 use super::events::Events;
+use super::grace::Grace;
 use super::kill::Kill;
 use super::launch::Launch;
 use super::lifecycle::Lifecycle;
 use super::output::ReadBuffer;
 use super::reporter::LifecycleReporter;
-use super::state::ProcessState;
+use super::state::{Orders, ProcessState};
 use super::stdin;
 use super::table::{ProcessTable, Registration, StartEntry};
 use super::ticker::Wait;
@@ -54,6 +56,19 @@ pub(crate) struct Processes<B> {
     /// The working directory of a process whose start names none; `None` is the server's own.
     pub(crate) home: Option<Arc<CStr>>,
     pub(crate) records: Records,
+    /// The limit of a start's grace.
+    pub(crate) max_grace: Duration,
+    /// `None` where no key is ever revoked.
+    pub(crate) revocations: Option<Revocations>,
+}
+
+/// What the transport says of the call that starts a process.
+#[derive(Debug, Default)]
+pub(crate) struct CallContext {
+    pub(crate) call: Option<Arc<ServerCall>>,
+    /// Set when the call is cut short, if the transport sets it.
+    pub(crate) end: Option<CallEndCell>,
+    pub(crate) deadline: Option<CallDeadline>,
 }
 
 /// Starts a process and returns its events; for a repeated start, the events of the first one's termination. Waits only
@@ -63,8 +78,7 @@ pub(crate) async fn run<B: Backend>(
     processes: &Processes<B>,
     client: &Peer,
     mut launch: Launch,
-    call: Option<Arc<ServerCall>>,
-    end: Option<CallEndCell>,
+    CallContext { call, end, deadline }: CallContext,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
     let Processes {
@@ -72,10 +86,15 @@ pub(crate) async fn run<B: Backend>(
         table,
         home,
         records,
+        max_grace,
+        revocations,
     } = processes;
     let accepted = clock::now();
     launch.start_in(home.as_deref());
     let (drain, family) = (launch.drain, launch.family);
+    let grace = launch.grace.min(*max_grace);
+    // Most processes have no grace, and do not need it.
+    let revocations = revocations.as_ref().filter(|_| !grace.is_zero()).cloned();
     let key = (client.key, launch.process_id);
     let mut registration = match table.register(key, launch.parameters, accepted)? {
         StartEntry::New(registration) => registration,
@@ -130,7 +149,8 @@ pub(crate) async fn run<B: Backend>(
     }
     let started_delay = table.started_delay(has_stdin).clone();
     let events = Events::new(state.clone(), started_delay, end.clone(), reporter.delivery());
-    state.starts(group.pid(), exec.clone());
+    let deadline = deadline.map(|CallDeadline(at)| at);
+    state.starts(group.pid(), exec.clone(), Grace::new(grace, deadline));
     let mut driver = Driver::<B> {
         exec,
         group,
@@ -151,11 +171,13 @@ pub(crate) async fn run<B: Backend>(
         end,
         context,
         sees_ids: client.sees_ids(),
+        is_in_grace: false,
+        revocations,
     };
     tokio::spawn(async move {
         let mut stdin = stdin;
-        let requests = pin!(stdin::pump(requests, &mut stdin, family.is_some(), &state));
-        driver.drive(requests).await;
+        let requests = stdin::pump(requests, &mut stdin, family.is_some(), &state);
+        driver.drive(pin!(Some(requests))).await;
         // The answer is sent before the rest is dropped.
         yield_now().await;
     });
@@ -237,14 +259,23 @@ struct Driver<B: Backend> {
     context: Option<TraceContext>,
     /// Whether the client may receive trace ids.
     sees_ids: bool,
+    /// The session of its call was lost.
+    is_in_grace: bool,
+    /// `None` without a grace, and once the process is watched.
+    revocations: Option<Revocations>,
 }
 
 impl<B: Backend> Driver<B> {
-    async fn drive(&mut self, mut requests: Pin<&mut impl Future<Output = Result<(), RequestError>>>) {
-        let mut requesting = true;
+    /// Drives the process to its end. `requests` are those of its call.
+    async fn drive(
+        &mut self,
+        mut requests: Pin<&mut Option<impl Future<Output = Result<(), RequestError>>>>,
+    ) {
         poll_fn(|cx| {
-            if requesting && let Poll::Ready(end) = requests.as_mut().poll(cx) {
-                requesting = false;
+            if let Some(pending) = requests.as_mut().as_pin_mut()
+                && let Poll::Ready(end) = pending.poll(cx)
+            {
+                requests.set(None);
                 self.requests_ended(end);
             }
             // Before the pipes: output that this task has not read came after the report.
@@ -253,7 +284,12 @@ impl<B: Backend> Driver<B> {
             {
                 self.lifecycle.session_init(at);
             }
-            self.poll(cx)
+            let poll = self.poll(cx);
+            if self.is_in_grace {
+                // Requests that wait for the child to read its input would keep the lost session's memory.
+                requests.set(None);
+            }
+            poll
         })
         .await;
     }
@@ -279,10 +315,13 @@ impl<B: Backend> Driver<B> {
 
     /// Ready when the process is reaped.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stop = self.state.should_stop(cx);
-        if stop && let Some(signal) = self.kill.begin(clock::now()) {
-            self.lifecycle.kill_begins();
-            self.group.signal(signal);
+        let Orders { stop, mut grace_ends } = self.state.orders(cx);
+        if stop {
+            self.begin_kill(clock::now());
+        }
+        if grace_ends.is_some() {
+            self.is_in_grace = true;
+            self.watch_revocation();
         }
         self.read(cx);
         self.tell_progress(cx);
@@ -300,6 +339,14 @@ impl<B: Backend> Driver<B> {
         }
         loop {
             let now = clock::now();
+            if grace_ends.is_some_and(|at| at <= now) {
+                grace_ends = None;
+                if self.state.end_grace(now) {
+                    self.begin_kill(now);
+                    // The log is not kept any more, so there is room to read the pipes.
+                    cx.waker().wake_by_ref();
+                }
+            }
             if let Some(signal) = self.kill.due(now) {
                 self.group.signal(signal);
             }
@@ -308,9 +355,25 @@ impl<B: Backend> Driver<B> {
                 self.retire();
                 return Poll::Ready(());
             }
-            if self.poll_timer(cx).is_pending() {
+            if self.poll_timer(cx, grace_ends).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Begins to kill the process group, unless that has begun before.
+    fn begin_kill(&mut self, now: Instant) {
+        if let Some(signal) = self.kill.begin(now) {
+            self.lifecycle.kill_begins();
+            self.group.signal(signal);
+        }
+    }
+
+    /// Watches whether the client's key is revoked: during the grace no session does.
+    fn watch_revocation(&mut self) {
+        if let Some(revocations) = self.revocations.take() {
+            let state: Weak<dyn Revocable> = Arc::<ProcessState>::downgrade(&self.state);
+            revocations.watch(self.registration.key().client, state);
         }
     }
 
@@ -474,8 +537,8 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Ready when a deadline has passed; else pending, with the timer set to the next one.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = [self.lifecycle.deadline(), self.kill.deadline()]
+    fn poll_timer(&mut self, cx: &mut Context<'_>, grace_ends: Option<Instant>) -> Poll<()> {
+        let deadline = [self.lifecycle.deadline(), self.kill.deadline(), grace_ends]
             .into_iter()
             .flatten()
             .min();

@@ -35,6 +35,8 @@ pub struct Launch {
     pub(super) stdin: bool,
     pub(super) drain: Duration,
     pub(super) family: Option<Family>,
+    /// What the client asks for: the server's limit applies.
+    pub(super) grace: Duration,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
     pub(super) turn: Option<NonZeroU64>,
@@ -88,6 +90,7 @@ impl TryFrom<Start> for Launch {
             stdin: start.stdin,
             drain,
             family: Family::from_wire(family),
+            grace: Duration::from_millis(start.grace_ms.into()),
             thread,
             turn,
             step,

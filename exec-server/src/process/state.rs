@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use baton_channel::allow::Revocable;
+use baton_export::clock;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{ProcessEvent, Started};
 use baton_trace::call_end::CallEnd;
@@ -14,6 +16,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::backend::{Exec, ExecState};
+use super::grace::Grace;
 use super::repeated::RepeatedStart;
 use super::retention::RetainedBytes;
 use crate::error::RequestError;
@@ -37,6 +40,7 @@ struct Inner {
     starting: Option<Starting>,
     /// Only the first reason is kept.
     stop: Option<StopReason>,
+    grace: Grace,
     response: Response,
     /// When session init was reported, until the driver takes it.
     session_init: Option<Instant>,
@@ -47,6 +51,7 @@ struct Inner {
 /// The response stream that reads the log.
 #[derive(Debug)]
 enum Response {
+    /// The log is read, or is kept during the grace.
     Open,
     /// The log has `Closed`.
     Complete,
@@ -54,6 +59,15 @@ enum Response {
     Failed(Status),
     /// The log is not read any more: events are not retained, so that a full log does not block the child.
     Abandoned,
+}
+
+/// What the driver has to know before each of its turns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Orders {
+    /// The process group is to be killed.
+    pub(super) stop: bool,
+    /// The end of the grace, while it runs.
+    pub(super) grace_ends: Option<Instant>,
 }
 
 /// A process that may not have executed yet.
@@ -71,6 +85,7 @@ impl ProcessState {
                 retained,
                 starting: None,
                 stop: None,
+                grace: Grace::default(),
                 response: Response::Open,
                 session_init: None,
                 driver: None,
@@ -106,8 +121,10 @@ impl ProcessState {
     }
 
     /// The process was created. `Started` is appended before its first event, or by [`ProcessState::announce`].
-    pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>) {
-        self.lock().starting = Some(Starting { pid, exec });
+    pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>, grace: Grace) {
+        let mut inner = self.lock();
+        inner.starting = Some(Starting { pid, exec });
+        inner.grace = grace;
     }
 
     /// Appends `Started` if it is not in the log, and wakes the response stream. Returns false if the process has not
@@ -142,7 +159,8 @@ impl ProcessState {
         if let Some(Starting { pid, exec }) = inner.starting.take() {
             // The process has executed. This call drops the image of its program.
             exec.state();
-            self.push(inner, Kind::Started(Started { pid }));
+            let grace_ms = u32::try_from(inner.grace.limit().as_millis()).unwrap_or(u32::MAX);
+            self.push(inner, Kind::Started(Started { pid, grace_ms }));
         }
     }
 
@@ -167,11 +185,14 @@ impl ProcessState {
         inner.is_abandoned() || inner.log.has_room() && inner.retained.has_room(inner.driver.as_ref())
     }
 
-    /// Whether the driver is to kill the process group. `cx` is woken when that changes, and when there is room again.
-    pub(super) fn should_stop(&self, cx: &mut Context<'_>) -> bool {
+    /// The driver's orders. `cx` is woken when they change, and when there is room again.
+    pub(super) fn orders(&self, cx: &mut Context<'_>) -> Orders {
         let mut inner = self.lock();
         register(&mut inner.driver, cx);
-        inner.stop.is_some()
+        Orders {
+            stop: inner.stop.is_some(),
+            grace_ends: inner.grace.ends(),
+        }
     }
 
     /// Why the process is to be killed, if it is.
@@ -241,17 +262,29 @@ impl ProcessState {
         wake(inner.driver.take());
     }
 
-    /// The call was cut short. Kills the process unless it is over; its log is not read any more.
+    /// The call was cut short. Begins the grace, or kills the process if it has none for this reason, unless the
+    /// process is over.
     pub(super) fn detach(&self, why: CallEnd) {
         let mut inner = self.lock();
         if !inner.is_open() {
             return;
         }
-        let last = inner.log.last();
-        inner.evict(last);
-        inner.response = Response::Abandoned;
-        inner.stop.get_or_insert(StopReason::Call(why));
+        inner.follower = None;
+        if let Some(why) = inner.grace.begin(why, clock::now()) {
+            inner.abandon(why);
+        }
         wake(inner.driver.take());
+    }
+
+    /// Kills the process if its grace has passed, unless it is over. Returns whether it is to be killed.
+    pub(super) fn end_grace(&self, now: Instant) -> bool {
+        let mut inner = self.lock();
+        if let Some(why) = inner.grace.due(now)
+            && inner.is_open()
+        {
+            inner.abandon(why);
+        }
+        inner.stop.is_some()
     }
 
     /// Ends the call with an error and kills the process, unless it is over.
@@ -273,7 +306,26 @@ impl ProcessState {
     }
 }
 
+/// The client's key was removed from the allow-list during the grace.
+impl Revocable for ProcessState {
+    fn revoke(&self) {
+        let mut inner = self.lock();
+        if inner.is_open() {
+            inner.abandon(CallEnd::Revoked);
+            wake(inner.driver.take());
+        }
+    }
+}
+
 impl Inner {
+    /// The process is to be killed, and its log is not read any more. The caller wakes the driver.
+    fn abandon(&mut self, why: CallEnd) {
+        let last = self.log.last();
+        self.evict(last);
+        self.response = Response::Abandoned;
+        self.stop.get_or_insert(StopReason::Call(why));
+    }
+
     fn is_open(&self) -> bool {
         matches!(self.response, Response::Open)
     }

@@ -24,7 +24,7 @@ use baton_proto::exec::{
 use baton_rpc::exec::exec_client::ExecClient;
 pub use baton_support::wait::eventually;
 use baton_trace::call::ServerCall;
-use baton_trace::call_end::CallEndCell;
+use baton_trace::call_end::{CallDeadline, CallEndCell};
 use baton_trace::w3c::TraceContext;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -47,6 +47,7 @@ struct Setup {
     context: Option<TraceContext>,
     exported: bool,
     end: Option<CallEndCell>,
+    deadline: Option<CallDeadline>,
     served: Vec<Arc<ServerCall>>,
 }
 
@@ -68,6 +69,7 @@ impl Host {
             context: None,
             exported: true,
             end: None,
+            deadline: None,
             served: Vec::new(),
         }));
         let setup = calls.clone();
@@ -78,6 +80,9 @@ impl Host {
             }
             if let Some(end) = &setup.end {
                 request.extensions_mut().insert(end.clone());
+            }
+            if let Some(deadline) = setup.deadline {
+                request.extensions_mut().insert(deadline);
             }
             if let Some(context) = &setup.context {
                 let call = Arc::new(
@@ -133,6 +138,11 @@ impl Host {
     /// Sets the cell with the reason why the calls from now on are cut short.
     pub fn ends_by(&self, end: CallEndCell) {
         self.calls.lock().unwrap().end = Some(end);
+    }
+
+    /// Sets the deadline of the calls from now on, which the code under test has to enforce.
+    pub fn calls_end_at(&self, deadline: CallDeadline) {
+        self.calls.lock().unwrap().deadline = Some(deadline);
     }
 
     /// The last traced call.

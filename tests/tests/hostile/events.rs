@@ -9,7 +9,10 @@ use baton_support::scripted_exec::ScriptedExec;
 use crate::testbed::with_exec_server;
 
 fn started() -> Kind {
-    Kind::Started(Started { pid: 1 })
+    Kind::Started(Started {
+        pid: 1,
+        ..Started::default()
+    })
 }
 
 fn output(stream: i32, len: usize) -> Kind {
