@@ -74,6 +74,10 @@ pub(crate) const PROCESS_FILES: u64 = 4;
 /// The maximum of `--max-processes`. Linux's default limit for a user is lower on most machines.
 pub(crate) const MAX_PROCESSES_MAX: i64 = 65_536;
 
+/// The maximum of `--grace` and `--max-grace`: a command that runs for weeks needs a service manager. 32 bits of
+/// milliseconds hold it.
+pub(crate) const GRACE_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The maximum of `--max-sessions`: 4 GiB of memory if all are idle.
 pub(crate) const MAX_SESSIONS_MAX: i64 = 65_536;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use baton_core_client::Family;
 
 use super::values::{
-    drain, environment_variable, family, flush_timeout, key_value, label, one_of, step, thread, timeout,
-    title, turn, utf8,
+    drain, environment_variable, family, flush_timeout, grace, key_value, label, one_of, step, thread,
+    timeout, title, turn, utf8,
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
@@ -62,6 +62,10 @@ pub(crate) struct ExecArgs {
     /// [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = utf8(drain))]
     pub(crate) drain: Option<Duration>,
+    /// How long the command runs on after its connection is lost, like 60s; the exec-server may grant less. Its output
+    /// of that time is lost [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = utf8(grace))]
+    pub(crate) grace: Option<Duration>,
     /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,

@@ -1,10 +1,11 @@
 //! `baton exec-server`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use baton_metadata::store::retention::Retention;
 
-use super::values::up_to;
+use super::values::{grace, up_to, utf8};
 use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
 
 #[derive(clap::Args)]
@@ -59,6 +60,10 @@ pub(crate) struct ExecServerArgs {
     /// KiB, or at most 4.3 MiB if its client stalls it on purpose: 4.4 GiB for 1024
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSES, value_parser = up_to(MAX_PROCESSES_MAX))]
     pub(crate) max_processes: u32,
+    /// Longest time that a command may run on after its client's connection is lost; a client asks for less, or for
+    /// none (`baton exec --grace`). Such a command still counts as running [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = utf8(grace))]
+    pub(crate) max_grace: Option<Duration>,
     /// Maximum number of sessions (connected clients), divided by client key: one key alone gets four fifths. A relay
     /// forwards at most 2,176, including those that wait or are refused. An idle session takes about 60 KiB (1,024: 60
     /// MiB), and one whose client stalls all its 256 calls on purpose 580 MiB

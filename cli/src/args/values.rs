@@ -22,6 +22,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::analyze::Moment;
 use crate::hosts::{NAME_RULE, is_name};
+use crate::limits::GRACE_LONGEST;
 use crate::{record, ticket_file};
 
 /// A value that must be UTF-8. clap's own error does not name the argument.
@@ -209,6 +210,18 @@ pub(super) fn drain(text: &str) -> Result<Duration, String> {
             humantime::format_duration(DRAIN_MAX)
         )),
         Err(_) => Err("expected a time like 500ms or 10s".into()),
+    }
+}
+
+/// The time that a command, or anything that an exec-server runs, may outlive its connection; 0 is none.
+pub(super) fn grace(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(limit) if limit <= GRACE_LONGEST => Ok(limit),
+        Ok(_) => Err(format!(
+            "expected at most {}",
+            humantime::format_duration(GRACE_LONGEST)
+        )),
+        Err(_) => Err("expected a time like 60s or 10m".into()),
     }
 }
 
@@ -474,6 +487,15 @@ mod tests {
         assert_eq!(flush_timeout("2s 500ms"), Ok(Duration::from_millis(2_500)));
         for bad in ["2", "", "-1s", "1h"] {
             assert!(flush_timeout(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_grace_may_be_0_and_is_bounded() {
+        assert_eq!(grace("0s"), Ok(Duration::ZERO));
+        assert_eq!(grace("7d"), Ok(GRACE_LONGEST));
+        for bad in ["60", "", "-1s", "7d 1s"] {
+            assert!(grace(bad).is_err(), "{bad}");
         }
     }
 

@@ -28,6 +28,9 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if args.env_policy == Some(EnvPolicy::Clean) {
         command = command.env_clear();
     }
+    if let Some(limit) = args.grace {
+        command = command.grace(limit);
+    }
     if let Some(limit) = args.drain {
         command = command.drain(limit);
     }

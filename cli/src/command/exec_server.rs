@@ -9,6 +9,7 @@ use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_core_client::Seed;
+use baton_exec_server::limits::GRACE_MAX;
 use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown, WarmService};
 use baton_trace::record::Side;
 use baton_trace::text::counted;
@@ -74,6 +75,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             open_files,
             max_processes: args.max_processes as usize,
             spawn: args.spawn.into(),
+            max_grace: args.max_grace.unwrap_or(GRACE_MAX),
             ..Settings::default()
         };
         let notice_log = NoticeLog::new(Arc::clone(&ticket), args.relay.clone(), allow_path);

@@ -93,6 +93,28 @@ fn history_has_the_call_end_of_a_command() {
         Some("its client was lost: the client's connection ended"),
     );
 
+    let graced = endless(&testbed, &mark, &["--grace", "1s"]);
+    graced.signal(Signal::KILL);
+    graced.finish();
+    assert_ended(
+        &testbed,
+        &mark,
+        "killed",
+        Some("grace_expired"),
+        Some("its session was lost, and its grace has passed"),
+    );
+
+    let interrupted = endless(&testbed, &mark, &["--grace", "10m"]);
+    interrupted.signal(Signal::INT);
+    interrupted.finish();
+    assert_ended(
+        &testbed,
+        &mark,
+        "killed",
+        Some("reset"),
+        Some("its client reset the call"),
+    );
+
     let cut = endless(&testbed, &mark, &[]);
     signal(&testbed.relay, Signal::KILL);
     cut.finish()

@@ -4,6 +4,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{Home, Input, Mark, Running, Testbed, run};
 
 /// Documented limit on the time from the removal of a line to the end of its commands.
@@ -49,6 +51,27 @@ fn a_line_taken_off_the_allow_list_ends_what_its_client_runs_within_a_second() {
     spared.finish().assert_printed("spared\n");
     fs::write(&list, allowed).unwrap();
     run(testbed.exec(["echo", "back"])).assert_printed("back\n");
+}
+
+#[test]
+fn a_line_taken_off_the_allow_list_ends_a_command_in_its_grace_within_a_second() {
+    let testbed = Testbed::new();
+    let list = testbed.home.config("allowed_clients");
+    let mark = Mark::new();
+    let options = ["--env", mark.variable(), "--grace", "10m"];
+    let lost = Running::start(testbed.exec_with(&options, ["sleep", "300"]), Input::Open);
+    mark.await_processes(1);
+    lost.signal(Signal::KILL);
+    lost.finish();
+    // No session is left, and the command runs on.
+    testbed.await_exec_server_says("session of tester ended with 1 call under way");
+    std::thread::sleep(SOON);
+    assert_eq!(mark.processes().len(), 1);
+
+    fs::write(&list, format!("{} other clamp\n", Home::new().public())).unwrap();
+    let removed = Instant::now();
+    mark.await_gone();
+    assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
 }
 
 #[test]
