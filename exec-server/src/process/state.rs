@@ -21,7 +21,7 @@ use super::repeated::RepeatedStart;
 use super::retention::RetainedBytes;
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
-use crate::log::EventLog;
+use crate::log::{EventLog, Next, OnFull};
 use crate::termination::{Close, Exit, StopReason, Termination};
 
 /// See the [module](self).
@@ -81,7 +81,7 @@ impl ProcessState {
     pub(super) fn new(retained: RetainedBytes) -> Self {
         Self {
             inner: Mutex::new(Inner {
-                log: EventLog::new(LOG_BYTES),
+                log: EventLog::new(LOG_BYTES, OnFull::Block),
                 retained,
                 starting: None,
                 stop: None,
@@ -169,7 +169,7 @@ impl ProcessState {
         let seq = inner.log.append(kind);
         match inner.response {
             Response::Failed(_) | Response::Abandoned => {
-                inner.evict(seq);
+                inner.discard(seq);
                 return;
             }
             Response::Open if is_last => inner.response = Response::Complete,
@@ -211,8 +211,8 @@ impl ProcessState {
         if let Some(failure) = inner.take_failure() {
             return Poll::Ready(Some(Err(failure)));
         }
-        if let Some(event) = inner.log.next_after(seen) {
-            if inner.evict(event.seq) {
+        if let Some(Next::Event(event)) = inner.log.next_after(seen) {
+            if inner.discard(event.seq) {
                 wake(inner.driver.take());
             }
             return Poll::Ready(Some(Ok(event)));
@@ -294,7 +294,7 @@ impl ProcessState {
             return;
         }
         let last = inner.log.last();
-        inner.evict(last);
+        inner.discard(last);
         inner.response = Response::Failed(status);
         inner.stop.get_or_insert(why);
         wake(inner.driver.take());
@@ -321,7 +321,7 @@ impl Inner {
     /// The process is to be killed, and its log is not read any more. The caller wakes the driver.
     fn abandon(&mut self, why: CallEnd) {
         let last = self.log.last();
-        self.evict(last);
+        self.discard(last);
         self.response = Response::Abandoned;
         self.stop.get_or_insert(StopReason::Call(why));
     }
@@ -344,9 +344,9 @@ impl Inner {
         }
     }
 
-    /// As [`EventLog::evict`].
-    fn evict(&mut self, seq: u64) -> bool {
-        let has_made_room = self.log.evict(seq);
+    /// As [`EventLog::discard`].
+    fn discard(&mut self, seq: u64) -> bool {
+        let has_made_room = self.log.discard(seq);
         self.count();
         has_made_room
     }
