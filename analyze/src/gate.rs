@@ -4,8 +4,8 @@
 //! staging) is judged by itself: the first rule that holds gives the outcome. The deciding set's outcome is the gate's.
 //!
 //! A gate never guesses. A stage that no run has, too few runs, pairs or blocks, a check that did not run, a deciding
-//! set without runs: each is `not_enough_data`, with a sentence that says what is missing. The same input gives the same
-//! verdict, to the last byte.
+//! set without runs, an input that was read in part (unless the rules allow it): each is `not_enough_data`, with a
+//! sentence that says what is missing. The same input gives the same verdict, to the last byte.
 
 mod condition;
 mod document;

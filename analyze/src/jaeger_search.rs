@@ -199,6 +199,7 @@ impl JaegerSearch {
             bytes: 0,
             spans: 0,
             faults: 0,
+            first_fault_line: None,
         };
         Self {
             input,

@@ -51,6 +51,9 @@ pub const READ_BYTES: usize = 256 * 1024;
 /// Faults of the input that are described one by one; more are only counted.
 pub const FAULTS_DESCRIBED: usize = 16;
 
+/// Files with faults that a sentence names; more are only counted. Each verdict as JSON lists all of them.
+pub const FAULTY_FILES_NAMED: usize = 3;
+
 /// Bytes of input between two reports of progress. A core reads this in a tenth of a second.
 pub const PROGRESS_BYTES: u64 = 32 * 1024 * 1024;
 

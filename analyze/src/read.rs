@@ -11,6 +11,7 @@
 mod assembler;
 mod corpus;
 mod documents;
+mod faults;
 mod jaeger;
 mod json;
 #[doc(hidden)]
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use baton_trace::TraceId;
 
 use self::assembler::Assembler;
+pub use self::faults::{FaultyFile, InputFaults};
 pub use self::paths::{is_segment, trace_files};
 use crate::limits::{FAULTS_DESCRIBED, PROGRESS_BYTES, READ_BYTES};
 use crate::model::Trace;
@@ -111,6 +113,8 @@ pub struct ReadFile {
     pub spans: u64,
     /// Faults found.
     pub faults: u64,
+    /// The line of the first of them, from 1.
+    pub first_fault_line: Option<u64>,
 }
 
 /// What was read, and what was not.
@@ -270,6 +274,7 @@ impl<'o> Reader<'o> {
             bytes,
             spans: summary.spans - spans,
             faults: fault_count,
+            first_fault_line: faults.first().map(|fault| fault.line),
         });
         summary.fault_count += fault_count;
         let room = FAULTS_DESCRIBED.saturating_sub(summary.faults.len());

@@ -11,7 +11,14 @@ impl Comparison {
     /// One document.
     pub fn json(&self) -> Value {
         let counts = &self.counts;
-        let side = |side: usize| json!({ "runs": counts.runs[side], "blocks": counts.blocks[side], "left_out": counts.left_out[side] });
+        let side = |side: usize| {
+            json!({
+            "runs": counts.runs[side],
+            "blocks": counts.blocks[side],
+            "left_out": counts.left_out[side],
+            "input": self.faults[side].json(),
+            })
+        };
         json!({
             "verdict": self.verdict.name(),
             "exit_code": self.verdict.exit_code(),

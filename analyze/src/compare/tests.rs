@@ -1,6 +1,7 @@
 //! Comparisons of simulated recordings.
 
 use super::*;
+use crate::read::InputFaults;
 use crate::runs::Run;
 use crate::simulation::Simulation;
 
@@ -355,6 +356,30 @@ fn the_text_shows_change_interval_and_verdict() {
         "{markdown}"
     );
     assert!(markdown.contains("\n| process.wait | "), "{markdown}");
+}
+
+#[test]
+fn a_half_read_side_is_said_in_every_form_with_its_counts() {
+    let (a, b) = Simulation::new(12).record();
+    let (_, summary) = crate::test_traces::read(&["{}", "{\"resourceSpans\":[\n{\n"]);
+    let mut faults = InputFaults::default();
+    faults.add(&summary);
+    let comparison = compared(&a, &b).with_faults([InputFaults::default(), faults]);
+    let sentence = "warning: B: 2 of 2 input files were read in part: file0 (1 fault, in line 1), file1 (";
+    for shown in [comparison.text(false), comparison.markdown()] {
+        assert!(shown.contains(sentence), "{shown}");
+    }
+    let json = comparison.json();
+    assert_eq!(
+        (&json["a"]["input"]["fault_count"], &json["a"]["input"]["files"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(json["b"]["input"]["files"], 2);
+    assert_eq!(json["b"]["input"]["faulty_files"][0]["first_line"], 1);
+    assert!(
+        json["warnings"].to_string().contains("B: 2 of 2 input files"),
+        "{json}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::design::{Counts, Design};
 use super::options::Options;
 use super::stage::{Change, StageComparison, is_consequence};
 use crate::limits::{BLOCKS_MIN, RELEVANT_SHARE};
+use crate::read::InputFaults;
 use crate::stages::ENVELOPE;
 
 /// The verdict of a comparison.
@@ -83,6 +84,8 @@ pub struct Comparison {
     pub warnings: Vec<String>,
     /// A against itself, if it was asked for.
     pub self_check: Option<SelfCheck>,
+    /// What of the files of A and of B was not read.
+    pub faults: [InputFaults; 2],
     /// What was asked for.
     pub options: Options,
 }
@@ -117,6 +120,7 @@ impl Comparison {
             controls,
             warnings,
             self_check: None,
+            faults: [InputFaults::default(), InputFaults::default()],
             options: options.clone(),
         };
         comparison.decide();
@@ -126,6 +130,17 @@ impl Comparison {
     /// The stages with this change.
     pub fn changed(&self, change: Change) -> impl Iterator<Item = &StageComparison> {
         self.stages.iter().filter(move |stage| stage.change == change)
+    }
+
+    /// Records what of the two inputs was not read. Runs that are missing are a warning.
+    #[must_use]
+    pub fn with_faults(mut self, faults: [InputFaults; 2]) -> Self {
+        let sentences = ["A", "B"].into_iter().zip(&faults);
+        let sentences =
+            sentences.filter_map(|(side, faults)| Some(format!("{side}: {}", faults.sentence()?)));
+        self.warnings.extend(sentences);
+        self.faults = faults;
+        self
     }
 
     pub(super) fn add_self_check(&mut self, self_check: SelfCheck) {

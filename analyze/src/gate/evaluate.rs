@@ -7,6 +7,7 @@ use super::population::{Chosen, choose};
 use super::rules::{CHECK_FAILED, Conclusion, NOT_ENOUGH_DATA, Rule, Rules, UNPROVEN};
 use super::verdict::{Finding, GateVerdict, SetVerdict};
 use crate::limits::VERDICT_TRACES;
+use crate::read::InputFaults;
 use crate::runs::Runs;
 use crate::stats::Seed;
 
@@ -15,6 +16,8 @@ use crate::stats::Seed;
 pub struct Evidence {
     /// The runs.
     pub runs: Runs,
+    /// What of their files was not read.
+    pub faults: InputFaults,
     /// Correctness checks that ran beside them, and whether they passed.
     pub checks: BTreeMap<String, bool>,
     /// The time that the window of the population ends at, in nanoseconds since the Unix epoch; the newest run by
@@ -50,6 +53,10 @@ pub fn gate(rules: &Rules, evidence: &Evidence) -> GateVerdict {
         })
         .collect();
     let (decision, by_set) = decide(rules, &sets);
+    let decision = match evidence.faults.sentence() {
+        Some(faults) if !rules.population.half_read => half_read(&faults, &decision),
+        _ => decision,
+    };
     let traces = match &by_set {
         Some(name) => judged.get(name).map(trace_ids),
         None => Some(trace_ids(&chosen)),
@@ -77,6 +84,7 @@ pub fn gate(rules: &Rules, evidence: &Evidence) -> GateVerdict {
         left_out,
         now_ns,
         window_ns: rules.population.window_ns,
+        faults: evidence.faults.clone(),
         checks: evidence.checks.clone(),
         trace_count: traces.len(),
         fingerprint: fingerprint.random().bits(),
@@ -203,6 +211,16 @@ fn decide(rules: &Rules, sets: &[SetVerdict]) -> (Decision, Option<String>) {
             }
         },
     }
+}
+
+/// Instead of a decision on a half read input: the runs that are missing might have decided otherwise.
+fn half_read(faults: &str, decision: &Decision) -> Decision {
+    let Decision {
+        outcome, sentence, ..
+    } = decision;
+    Decision::not_enough_data(format!(
+        "{faults}; record them again, or set `half_read = true` in [population]; else {outcome}: {sentence}"
+    ))
 }
 
 /// The verdict of one set.

@@ -39,6 +39,8 @@ pub(super) struct Population {
     pub(super) succeeded: Option<bool>,
     /// In nanoseconds before now.
     pub(super) window_ns: Option<u64>,
+    /// Runs count although a part of the input was not read.
+    pub(super) half_read: bool,
     /// The values that an attribute may have.
     pub(super) attributes: BTreeMap<String, Vec<String>>,
 }
@@ -322,6 +324,7 @@ fn population(document: Document<'_>, mut table: Table<'_>) -> Result<Population
     let population = Population {
         turns: turns.transpose()?,
         succeeded: table.boolean("succeeded")?,
+        half_read: table.boolean("half_read")?.unwrap_or(false),
         window_ns: window.transpose()?,
         attributes,
     };

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::read::InputFaults;
 use crate::runs::{Run, Runs};
 use crate::simulation::Simulation;
+use crate::test_traces::{call, line, read};
 
 const DAY_NS: u64 = 86_400_000_000_000;
 
@@ -343,6 +345,53 @@ fn a_share_of_next_to_nothing_is_below_the_floor() {
 }
 
 #[test]
+fn a_half_read_input_decides_only_if_the_rules_allow_it() {
+    let rule = "[[rule]]\noutcome = 'go'\nall = [{ stage = 'family.cli_ready', statistic = 'p50', at_most = '50ms' }]";
+    let (_, summary) = read(&["{\"resourceSpans\":[", &line(&call())]);
+    let mut faults = InputFaults::default();
+    faults.add(&summary);
+    let evidence = Evidence {
+        runs: production(10, |_| [50, 1, 1]),
+        faults,
+        ..Evidence::default()
+    };
+    let verdict = gate(&rules(rule), &evidence);
+    assert_eq!(
+        (verdict.outcome.as_str(), verdict.exit_code),
+        (NOT_ENOUGH_DATA, 3)
+    );
+    assert!(
+        verdict.sentence.starts_with(
+            "1 of 2 input files was read in part: file0 (1 fault, in line 1); record them again, or set"
+        ),
+        "{}",
+        verdict.sentence
+    );
+    assert!(
+        verdict.sentence.contains("; else go: p50 of"),
+        "{}",
+        verdict.sentence
+    );
+    assert_eq!((verdict.conclusion, verdict.rule_line), (None, None));
+
+    let allowed = gate(
+        &rules(&format!("[population]\nhalf_read = true\n{rule}")),
+        &evidence,
+    );
+    assert_eq!(allowed.outcome, "go");
+    assert!(
+        allowed
+            .text()
+            .contains("\ninput: 1 of 2 input files was read in part: file0 (1 fault, in line 1)\n"),
+        "{}",
+        allowed.text()
+    );
+    let input = &allowed.json()["input"];
+    assert_eq!((&input["files"], &input["fault_count"]), (&2.into(), &1.into()));
+    assert_eq!(input["faulty_files"][0]["file"], "file0");
+}
+
+#[test]
 fn a_correctness_check_must_have_run_and_passed() {
     let rules = rules(
         "[[rule]]\noutcome = 'go'\nchecks = ['same output']\nall = [{ stage = 'family.cli_ready', statistic = 'p50', \
@@ -355,7 +404,7 @@ fn a_correctness_check_must_have_run_and_passed() {
                 .iter()
                 .map(|(name, passed)| ((*name).to_owned(), *passed))
                 .collect(),
-            now_ns: None,
+            ..Evidence::default()
         };
         gate(&rules, &evidence)
     };

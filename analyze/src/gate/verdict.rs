@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use baton_trace::text::printable;
 use serde_json::{Value, json};
 
+use crate::read::InputFaults;
 use crate::stats::Interval;
 
 /// The verdict of a gate.
@@ -36,6 +37,8 @@ pub struct GateVerdict {
     pub now_ns: u64,
     /// The length of the window in nanoseconds.
     pub window_ns: Option<u64>,
+    /// What of the input was not read.
+    pub faults: InputFaults,
     /// The correctness checks that ran.
     pub checks: BTreeMap<String, bool>,
     /// Traces behind the verdict: the first ones by id.
@@ -127,6 +130,9 @@ impl GateVerdict {
         for (reason, count) in &self.left_out {
             let _ = write!(out, ", {count} {reason}");
         }
+        if let Some(faults) = self.faults.sentence() {
+            let _ = write!(out, "\ninput: {faults}");
+        }
         let exemplars: Vec<&String> = match self.deciding() {
             Some(set) => set.findings.iter().flat_map(|finding| &finding.traces).collect(),
             None => Vec::new(),
@@ -161,6 +167,7 @@ impl GateVerdict {
                 "now_ns": self.now_ns,
                 "window_ns": self.window_ns,
             },
+            "input": self.faults.json(),
             "checks": self.checks,
             "traces": self.traces,
             "trace_count": self.trace_count,

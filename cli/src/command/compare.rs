@@ -36,7 +36,8 @@ pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
         };
         read(&[source], options)
     };
-    let ((mut a, of_a), (mut b, of_b)) = (runs("A", &args.a)?, runs("B", &args.b)?);
+    let (of_a, of_b) = (runs("A", &args.a)?, runs("B", &args.b)?);
+    let (mut a, mut b) = (of_a.runs, of_b.runs);
     if args.block.is_none() && args.pair.is_none() && !args.unpaired && block_by_alternation(&mut a, &mut b) {
         stderr_line!(
             "baton: each run has a client process of its own, so a block is a series of runs of one side (--block client \
@@ -51,12 +52,12 @@ pub(crate) fn main(args: CompareArgs) -> Result<i32, CliError> {
         self_check: args.self_check,
         ..Options::default()
     };
-    let comparison = compare(&a, &b, &options)?;
+    let comparison = compare(&a, &b, &options)?.with_faults([of_a.faults, of_b.faults]);
     page(&match () {
         () if args.json => {
             let mut json = comparison.json();
-            json["a"]["not_counted"] = left_out_json(&of_a);
-            json["b"]["not_counted"] = left_out_json(&of_b);
+            json["a"]["not_counted"] = left_out_json(&of_a.left_out);
+            json["b"]["not_counted"] = left_out_json(&of_b.left_out);
             line(&json)
         }
         () if args.markdown => comparison.markdown(),

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use baton_analyze::gate::{EXAMPLE, Evidence, Rules, gate};
 use baton_analyze::jaeger_search::JaegerInput;
 use baton_analyze::limits::RULES_MAX;
-use baton_analyze::runs::{RunCollector, RunOptions, Runs, RunsLeftOut};
+use baton_analyze::read::InputFaults;
+use baton_analyze::runs::{RunCollector, RunOptions};
 
 use super::history_input;
-use super::runs::{Source, block, read};
+use super::runs::{InputRuns, Source, block, read};
 use crate::args::{GateArgs, HistoryInputArgs};
 use crate::error::CliError;
 use crate::record::line;
@@ -44,12 +45,17 @@ pub(crate) fn main(mut args: GateArgs) -> Result<i32, CliError> {
         with_cancelled: args.with_cancelled,
         all_versions: args.all_versions,
     };
-    let (runs, left_out) = match args.history.take() {
+    let InputRuns {
+        runs,
+        left_out,
+        faults,
+    } = match args.history.take() {
         Some(history) => from_history(history, options)?,
         None => read(&sources, options)?,
     };
     let evidence = Evidence {
         runs,
+        faults,
         checks: args.checks.into_iter().collect(),
         now_ns: args.now,
     };
@@ -71,11 +77,16 @@ pub(crate) fn main(mut args: GateArgs) -> Result<i32, CliError> {
 }
 
 /// The commands of a history. Says on standard error what they were computed from.
-fn from_history(args: HistoryInputArgs, options: RunOptions) -> Result<(Runs, RunsLeftOut), CliError> {
+fn from_history(args: HistoryInputArgs, options: RunOptions) -> Result<InputRuns, CliError> {
     let mut collector = RunCollector::new(options);
     let summary = history_input::read(args, |_| None, |call| collector.add_history(&call))?;
     stderr_line!("baton: {}", summary.text());
-    Ok(collector.finish())
+    let (runs, left_out) = collector.finish();
+    Ok(InputRuns {
+        runs,
+        left_out,
+        faults: InputFaults::default(),
+    })
 }
 
 /// `SET=PATH`, unless there is a file with this name.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use baton_analyze::jaeger_search::JaegerInput;
-use baton_analyze::read::trace_files;
+use baton_analyze::read::{InputFaults, ReadSummary, trace_files};
 use baton_analyze::runs::{BlockBy, RunCollector, RunOptions, Runs, RunsLeftOut};
 use baton_trace::text::counted;
 use serde_json::{Value, json};
@@ -33,31 +33,44 @@ pub(crate) struct Source<'a> {
     pub(crate) attributes: Vec<(&'a str, &'a str)>,
 }
 
+/// The runs of some sources.
+pub(crate) struct InputRuns {
+    pub(crate) runs: Runs,
+    pub(crate) left_out: RunsLeftOut,
+    /// What of the files was not read.
+    pub(crate) faults: InputFaults,
+}
+
 /// Reads the runs of some sources. Says on standard error what could not be read.
-pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<(Runs, RunsLeftOut), CliError> {
+pub(crate) fn read(sources: &[Source<'_>], options: RunOptions) -> Result<InputRuns, CliError> {
     let is_by_file = options.block == BlockBy::File;
     let mut collector = RunCollector::new(options);
+    let mut faults = InputFaults::default();
     for source in sources {
         if let Some(url) = source.path.to_str().filter(|path| JaegerInput::is_url(path)) {
             collector.begin(source.side, url, &source.attributes);
-            read_jaeger(&mut collector, url)?;
+            faults.add(&read_jaeger(&mut collector, url)?);
             continue;
         }
         let files = trace_files(&[source.path.to_path_buf()])?;
         if is_by_file {
             for file in &files {
                 collector.begin(source.side, &name(file), &source.attributes);
-                read_into(&mut collector, std::slice::from_ref(file))?;
+                faults.add(&read_into(&mut collector, std::slice::from_ref(file))?);
             }
         } else {
             // The spans of one trace may be in several files.
             collector.begin(source.side, "", &source.attributes);
-            read_into(&mut collector, &files)?;
+            faults.add(&read_into(&mut collector, &files)?);
         }
     }
     let (runs, left_out) = collector.finish();
     tell(&left_out);
-    Ok((runs, left_out))
+    Ok(InputRuns {
+        runs,
+        left_out,
+        faults,
+    })
 }
 
 /// Says on standard error which calls are no runs.
@@ -76,13 +89,13 @@ pub(crate) fn left_out_json(left_out: &RunsLeftOut) -> Value {
     })
 }
 
-fn read_into(collector: &mut RunCollector, files: &[PathBuf]) -> Result<(), CliError> {
+fn read_into(collector: &mut RunCollector, files: &[PathBuf]) -> Result<ReadSummary, CliError> {
     let summary = progress::read_files(files, &mut |trace| collector.add(&trace))?;
     warn_of_faults(&summary);
-    Ok(())
+    Ok(summary)
 }
 
-fn read_jaeger(collector: &mut RunCollector, url: &str) -> Result<(), CliError> {
+fn read_jaeger(collector: &mut RunCollector, url: &str) -> Result<ReadSummary, CliError> {
     let input = jaeger_input(url)?;
     let window = jaeger::window(input.since_ns, input.until_ns);
     let found = jaeger::read(&input, window, &mut |trace| collector.add(&trace))?;
@@ -94,7 +107,7 @@ fn read_jaeger(collector: &mut RunCollector, url: &str) -> Result<(), CliError> 
         record::time(found.window_ns.end),
         found.search
     );
-    Ok(())
+    Ok(found.summary)
 }
 
 fn name(file: &Path) -> String {

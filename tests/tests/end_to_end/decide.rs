@@ -99,6 +99,64 @@ fn a_known_delay_is_found_in_its_stage_and_a_gate_gives_the_same_verdict_twice()
 }
 
 #[test]
+fn a_half_read_file_is_counted_by_compare_and_stops_a_gate() {
+    let home = Home::new();
+    let directory = home.file("runs");
+    fs::create_dir(&directory).unwrap();
+    for name in ["0.json", "1.json"] {
+        let mut baton = home.baton();
+        baton.args(["run", "--quiet", "--trace-json"]);
+        baton.arg(directory.join(name)).args(["--", "true"]);
+        run(baton).assert_printed("");
+    }
+    let torn = directory.join("1.json");
+    let text = fs::read_to_string(&torn).unwrap();
+    fs::write(&torn, format!("{text}{}", &text[..text.len() / 2])).unwrap();
+    let part = "1 of 2 input files was read in part: ";
+    let place = "1.json (1 fault, in line 2)";
+
+    for form in [&[][..], &["--markdown"], &["--json"]] {
+        let compared = compare(&home, &directory, &directory, form);
+        for side in ["A: ", "B: "] {
+            let said = format!("{side}{part}{}", directory.join(place).display());
+            assert!(compared.text().contains(&said), "{compared:?}");
+        }
+    }
+    let compared = compare(&home, &directory, &directory, &["--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
+    let input = &json["b"]["input"];
+    assert_eq!((&input["files"], &input["fault_count"]), (&2.into(), &1.into()));
+    assert_eq!(input["faulty_files"][0]["first_line"], 2);
+
+    let rules = home.file("rules.toml");
+    let gate = |population: &str| {
+        fs::write(
+            &rules,
+            format!(
+                "[outcomes]\nship = 0\nslow = 1\nnot_enough_data = 3\n{population}[[rule]]\noutcome = 'slow'\nall = [{{ \
+                 stage = 'call', statistic = 'p50', at_least = '10min' }}]\n[otherwise]\noutcome = 'ship'\n"
+            ),
+        )
+        .unwrap();
+        let mut baton = home.baton();
+        baton.arg("gate").arg(&rules).arg(&directory).arg("--json");
+        let finished = run(baton);
+        let json: serde_json::Value = serde_json::from_slice(&finished.stdout).unwrap();
+        (finished.code, json)
+    };
+    let (code, verdict) = gate("");
+    assert_eq!((code, &verdict["outcome"]), (3, &"not_enough_data".into()));
+    assert!(
+        verdict["sentence"].as_str().unwrap().starts_with(part),
+        "{verdict}"
+    );
+    assert_eq!(verdict["input"], *input);
+    let (code, verdict) = gate("[population]\nhalf_read = true\n");
+    assert_eq!((code, &verdict["outcome"]), (0, &"ship".into()));
+    assert_eq!(verdict["input"], *input);
+}
+
+#[test]
 fn the_example_of_a_gate_runs_and_wrong_rules_name_their_line() {
     let home = Home::new();
     let trace = home.file("trace.json");
