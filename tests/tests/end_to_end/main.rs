@@ -20,6 +20,7 @@
 //! * `crashes`: repeated kills of an exec-server: no start runs twice, and no record behind a barrier is lost;
 //! * `ends`: a client, relay or exec-server that ends or is killed, and its surviving processes;
 //! * `decide`: `baton compare` and `baton gate` over recorded runs;
+//! * `jaeger`: `baton analyze --jaeger` over TLS;
 //! * `volume`: no byte of input or output is lost;
 //! * `warm`: `baton warm`, pooled sessions, and that no state of one command is visible in the next;
 //! * `workspace`: the root of a project, and what a turn changed in it.
@@ -39,6 +40,7 @@ mod health;
 mod hostile;
 mod hosts;
 mod inherited;
+mod jaeger;
 mod records;
 mod refused;
 mod revoked;
