@@ -5,9 +5,12 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 use std::{env, fs};
 
 use proptest::prelude::*;
+use rustix::fs::{FlockOperation, flock};
 
 use super::*;
 use crate::dictionary::FrameReader;
@@ -136,6 +139,12 @@ fn a_trace_takes_a_fraction_of_its_json() {
     let single = bytes(dir.path()) as f64 / json.len() as f64;
     compact(dir.path(), true).unwrap();
     let together = bytes(dir.path()) as f64 / json.len() as f64;
+    let mut reader = SegmentReader::new(fs::File::open(&segments(dir.path())[0]).unwrap());
+    let mut blocks = 0_usize;
+    while let Some(Item::Block(_)) = reader.next_item().unwrap() {
+        blocks += 1;
+    }
+    assert_eq!(blocks, 500_usize.div_ceil(limits::FRAME_TRACES));
     println!(
         "{} bytes of JSON a trace; {single:.4} and {together:.4} of it",
         json.len() / 500
@@ -361,6 +370,89 @@ fn a_recompression_that_was_killed_leaves_everything_readable() {
 }
 
 #[test]
+fn a_segment_with_a_frame_that_cannot_be_read_is_not_recompressed() {
+    // Of another dictionary, and of a document that is none.
+    let unknown = vec![0x28, 0xb5, 0x2f, 0xfd, 0x21, 7, 0, 1, 0, 0];
+    let no_document = dictionary::FrameWriter::new(3)
+        .unwrap()
+        .compress(&[2, 0xff, 0xff]);
+    for frame in [unknown, no_document.unwrap()] {
+        let dir = tempfile::tempdir().unwrap();
+        let corpus = Corpus::open(dir.path()).unwrap();
+        corpus.append(&parts(1, 14)[0]).unwrap();
+        let segment = segments(dir.path()).remove(0);
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes.extend(block::encoded(&[7], &frame, false));
+        fs::write(&segment, &bytes).unwrap();
+        let damaged = Compacted {
+            damaged: 1,
+            ..Compacted::default()
+        };
+        assert_eq!(compact(dir.path(), true).unwrap(), damaged);
+        assert_eq!(fs::read(&segment).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn names_with_a_path_and_hidden_names_are_no_segments() {
+    for (name, expected) in [
+        ("1-a.traces.zst", true),
+        (".1-a.traces.zst", false),
+        ("elsewhere/1-a.traces.zst", false),
+        ("1-a.traces.zst.tmp", false),
+    ] {
+        assert_eq!(is_segment_name(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_segment_that_another_process_recompresses_is_left_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    corpus.append(&parts(1, 15)[0]).unwrap();
+    let other = fs::File::open(&segments(dir.path())[0]).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    assert_eq!(compact(dir.path(), true).unwrap(), Compacted::default());
+    drop(other);
+    assert_eq!(compact(dir.path(), true).unwrap().segments, 1);
+}
+
+#[test]
+fn a_reader_waits_for_an_append() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Corpus::open(dir.path()).unwrap();
+    corpus.append(&parts(1, 16)[0]).unwrap();
+    let segment = segments(dir.path()).remove(0);
+    let appender = fs::File::open(dir.path().join(".lock")).unwrap();
+    flock(&appender, FlockOperation::LockExclusive).unwrap();
+    let (opened, is_open) = mpsc::channel();
+    let reader = std::thread::spawn(move || opened.send(segment::open(&segment).is_ok()));
+    // A reader that does not wait is found here; one that waits is never taken for it.
+    assert!(is_open.recv_timeout(Duration::from_millis(100)).is_err());
+    drop(appender);
+    assert!(is_open.recv().unwrap());
+    reader.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_block_after_a_gap_is_found_across_two_reads() {
+    let frame = dictionary::FrameWriter::new(3).unwrap().compress(b"").unwrap();
+    let block = block::encoded(&[7], &frame, false);
+    for before in limits::READ_BYTES - 5..limits::READ_BYTES + 2 {
+        let mut bytes = vec![0; before];
+        bytes.extend(&block);
+        let mut reader = SegmentReader::new(&bytes[..]);
+        let gap = reader.next_item().unwrap();
+        assert!(
+            matches!(gap, Some(Item::Gap(Gap { is_tail: false, .. }))),
+            "{before}"
+        );
+        let next = reader.next_item().unwrap();
+        assert!(matches!(next, Some(Item::Block(_))), "{before}");
+    }
+}
+
+#[test]
 fn a_corpus_is_its_owner_s_alone() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b");
@@ -474,11 +566,10 @@ fn a_lost_name_of_the_active_segment_begins_a_new_one() {
     assert_eq!(found.len(), 2);
     assert_eq!(read(&found).0, expected(&[parts[0].clone(), parts[2].clone()]));
     // A name with a path is no segment of this corpus.
-    let elsewhere = tempfile::tempdir_in(dir.path()).unwrap();
-    let file = elsewhere.path().join("a.traces.zst");
+    fs::create_dir(dir.path().join("elsewhere")).unwrap();
+    let file = dir.path().join("elsewhere/a.traces.zst");
     fs::write(&file, "").unwrap();
-    let inside = elsewhere.path().file_name().unwrap().to_str().unwrap();
-    fs::write(&lock, format!("{inside}/a.traces.zst")).unwrap();
+    fs::write(&lock, "elsewhere/a.traces.zst").unwrap();
     corpus.append(&parts[1]).unwrap();
     assert_eq!(fs::read(&file).unwrap(), b"");
     assert_eq!(read(&segments(dir.path())).0, expected(&parts));
