@@ -21,6 +21,8 @@ pub(crate) mod ticket;
 pub(crate) mod trace;
 pub(crate) mod warm;
 
+use std::time::Duration;
+
 use baton_core_client::{Client, Command, Event, Run, RunError};
 use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
@@ -62,15 +64,16 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
     }
 }
 
-/// Runs one command with this process's standard streams, and returns its exit code.
-async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError> {
+/// Runs one command, which asks for this grace, with this process's standard streams, and returns its exit code.
+async fn run_attached(client: &Client, command: Command, grace: Duration) -> Result<i32, CliError> {
+    let command = command.grace(grace);
     let mut outputs = OutputStreams::open()?;
     // The environment contains the caller's trace context. Malformed variables start a new trace.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let stop = signals::stop();
     tokio::pin!(stop);
     let (mut run, stdin) = tokio::select! {
-        started = client.start(command) => started?,
+        started = client.start(command) => started.map_err(|error| CliError::from(error).with_grace(grace))?,
         signal = &mut stop => return Err(CliError::Interrupted { signal }),
     };
     let (cut, input_failed) = oneshot::channel();
@@ -90,7 +93,7 @@ async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError
         signal = &mut stop => return Err(CliError::Interrupted { signal }),
     };
     forwarding.abort();
-    let CommandExit { code, truncated } = ended?;
+    let CommandExit { code, truncated } = ended.map_err(|error| error.with_grace(run.grace()))?;
     written?;
     if truncated {
         stderr_line!(

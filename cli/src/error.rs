@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use baton_analyze::compare::CompareError;
 use baton_analyze::gate::RulesError;
@@ -91,6 +92,11 @@ pub(crate) enum CliError {
     Spawn(#[from] CloneUnavailable),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(
+        "{error}; the command may run on for at most {}: `baton history` shows its outcome",
+        humantime::format_duration(*grace)
+    )]
+    LostWithGrace { error: SessionError, grace: Duration },
     #[error(transparent)]
     Records(#[from] RecordsError),
     #[error(transparent)]
@@ -164,6 +170,16 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// The error of a command with this grace.
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        match self {
+            Self::Run(RunError::Session(error)) if !grace.is_zero() && may_run_on(&error) => {
+                Self::LostWithGrace { error, grace }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the error needs no message, as for any tool before `| head`.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::ReaderGone { .. })
@@ -231,6 +247,12 @@ fn is_cut(error: &SessionError) -> bool {
     )
 }
 
+/// Whether the exec-server may see the end of this session as a loss, which begins the grace of its commands. After a
+/// `GoAway` of either end it does not.
+fn may_run_on(error: &SessionError) -> bool {
+    is_cut(error) && !matches!(error, SessionError::GoAway(_) | SessionError::Closed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +266,14 @@ mod tests {
                 Some("current ticket"),
             ),
             (RunError::Session(cut()).into(), Some("`baton history`")),
+            (
+                CliError::from(RunError::Session(cut())).with_grace(Duration::ZERO),
+                Some("is killed"),
+            ),
+            (
+                CliError::from(RunError::Session(cut())).with_grace(Duration::from_secs(60)),
+                None,
+            ),
             (RunError::Session(SessionError::NotAllowed).into(), None),
             (RecordsError::Session(cut()).into(), Some("try again")),
             (
@@ -258,6 +288,20 @@ mod tests {
                 None => given.is_none(),
             };
             assert!(is_right, "{error}: {given:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_session_is_told_with_the_grace_of_its_command_and_a_refused_one_is_not() {
+        let error = |error| {
+            let error = CliError::from(RunError::Session(error));
+            error.with_grace(Duration::from_secs(90)).to_string()
+        };
+        let lost = error(SessionError::Relay("its stream ended".into()));
+        assert!(lost.contains("may run on for at most 1m 30s"), "{lost}");
+        for refused in [SessionError::NotAllowed, SessionError::Closed] {
+            let refused = error(refused);
+            assert!(!refused.contains("run on"), "{refused}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The client of one exec-server: one warm session, any number of commands.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use baton_channel::{Channel, ChannelConfig, RecordTo};
 use baton_proto::exec::{RunRequest, Start, run_request};
@@ -221,7 +222,7 @@ impl Client {
     async fn call(&self, mut command: Command, requests: Option<RequestQueue>) -> Result<Run, RunError> {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
-        let record_to = command.record_to.clone();
+        let (record_to, grace) = (command.record_to.clone(), command.grace);
         let names = command.names();
         let label = command.label.take();
         let mut start = command.into_start(requests.is_some());
@@ -268,7 +269,11 @@ impl Client {
             .await
             .map_err(|status| RunError::from(status).naming(names))?
             .into_inner();
-        Ok(Run::new(events, requests, record, traced_command))
+        let granted = match self.channel.features().has(Features::OUTLIVES_SESSION) {
+            true => grace,
+            false => Duration::ZERO,
+        };
+        Ok(Run::new(events, requests, record, traced_command).with_grace(granted))
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Command {
     env: Vec<(OsString, OsString)>,
     clear_env: bool,
     drain: Option<Duration>,
-    grace: Duration,
+    pub(crate) grace: Duration,
     pub(crate) timeout: Option<Duration>,
     thread: String,
     title: String,

@@ -18,7 +18,8 @@ pub enum RunError {
     /// No session with the exec-server could be established. Nothing was started.
     #[error(transparent)]
     Connect(ConnectError),
-    /// The session ended during the command. The exec-server kills the commands of a lost client.
+    /// The session ended during the command. The exec-server kills the commands of a lost client, those with a
+    /// [`grace`](crate::Command::grace) at its end.
     #[error("{0}")]
     Session(SessionError),
     /// The exec-server did not start it.

@@ -133,10 +133,14 @@ impl Run {
     }
 
     /// How long the command runs on after its session is lost: what the exec-server grants of
-    /// [`Command::grace`](crate::Command::grace). Zero before [`Event::Started`], and from an exec-server without
-    /// graces.
+    /// [`Command::grace`](crate::Command::grace), and before [`Event::Started`] all of it. Zero from an exec-server
+    /// without graces.
     pub fn grace(&self) -> Duration {
         self.grace
+    }
+
+    pub(crate) fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     pub(crate) fn with_markers(self, markers: MarkerSupport) -> Self {

@@ -28,9 +28,6 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if args.env_policy == Some(EnvPolicy::Clean) {
         command = command.env_clear();
     }
-    if let Some(limit) = args.grace {
-        command = command.grace(limit);
-    }
     if let Some(limit) = args.drain {
         command = command.drain(limit);
     }
@@ -77,9 +74,10 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
     // keys included, before another process gets it.
     let runtime = ManuallyDrop::new(runtime()?);
+    let grace = args.grace.unwrap_or_default();
     let remote = ManuallyDrop::new(RemoteClient::new(args.remote, recorder)?);
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&remote.client, command).await;
+        let outcome = run_attached(&remote.client, command, grace).await;
         remote.client.close().await;
         outcome
     });

@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server, ServerConfig};
@@ -58,7 +59,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     };
     let client = Client::with_config(server.ready, client_key, config);
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&client, command).await;
+        let outcome = run_attached(&client, command, Duration::ZERO).await;
         client.close().await;
         outcome
     });

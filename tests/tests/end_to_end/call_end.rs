@@ -130,6 +130,22 @@ fn history_has_the_call_end_of_a_command() {
         Some("the exec-server lost its connection to the relay"),
     );
 
+    let graced = endless(&testbed, &mark, &["--grace", "1s"]);
+    signal(&testbed.relay, Signal::KILL);
+    graced
+        .finish()
+        .assert_failed(255, "the command may run on for at most 1s");
+    mark.await_gone();
+    (testbed.relay, _) = relay(&testbed.home, &testbed.relay_address.to_string(), &[]);
+    testbed.await_registration();
+    assert_ended(
+        &testbed,
+        &mark,
+        "killed",
+        Some("grace_expired"),
+        Some("its session was lost, and its grace has passed"),
+    );
+
     let list = testbed.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();
     let file = testbed.home.file("revoked.json");
