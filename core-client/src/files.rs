@@ -1,4 +1,6 @@
-//! Looks at the exec-server's file system: the status of a path, and the nearest ancestor that holds a marker.
+//! Looks at and reads the exec-server's file system: the status of a path, the nearest ancestor that holds a marker, the
+//! entries of a directory, the bytes of a file.
+
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -20,9 +22,14 @@ use tonic::{Code, Status};
 
 use crate::error::{TransportFailure, status_text};
 
-/// Looks at the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.
+
+/// Looks at and reads the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.
 ///
-/// A path is absolute, or empty for the exec-server's default directory. All methods are cancellation safe.
+/// A path is absolute, or empty for the exec-server's default directory. [`FilePlace::beneath`] is a path that stays below
+/// a root. All methods are cancellation safe.
+///
+/// An exec-server's slots for listing, reading and hashing are shared by client key (64, of which one key alone gets
+/// 48). A [`Listing`] and a [`FileReader`] hold one until their end or their drop.
 #[derive(Clone)]
 pub struct Files {
     pub(crate) channel: Channel,
@@ -164,18 +171,24 @@ pub enum FilesFailure {
     InvalidPath,
     /// No marker, too many, or one that is not a name in a directory.
     InvalidMarkers,
-    /// The start directory does not exist, or was removed or replaced during the search.
+    /// The file or directory does not exist, or was removed or replaced during a search.
     NotFound,
-    /// The start is not a directory.
+    /// The start of a search, or what is to be listed, is not a directory.
     NotADirectory,
-    /// The exec-server's user may not search a directory on the way to the start.
+    /// The exec-server's user may not do that, or not search a directory on the way.
     NotPermitted,
-    /// Too many lookups of this client's key wait.
+    /// Too many lookups or transfers of this client's key are open or wait.
     Busy,
     /// The file system did not answer in time.
     TimedOut,
     /// The file system or the operating system failed.
     Io,
+    /// What is to be read is a directory, a FIFO, a socket or a device.
+    NotRegular,
+    /// The path leads out of its root.
+    OutsideRoot,
+    /// The exec-server's machine cannot keep a path below a root: its kernel or sandbox has no openat2.
+    NoRoots,
 }
 
 impl Files {
@@ -331,6 +344,9 @@ impl FilesFailure {
             ErrorKind::Busy => Self::Busy,
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::IoFailed => Self::Io,
+            ErrorKind::NotRegular => Self::NotRegular,
+            ErrorKind::OutsideRoot => Self::OutsideRoot,
+            ErrorKind::NoRoots => Self::NoRoots,
             ErrorKind::Unspecified => return None,
         })
     }

@@ -1,7 +1,10 @@
-//! The service `baton.files.v1.Files`, as a plain tonic service: looks at the file system as this process's user.
+//! The service `baton.files.v1.Files`, as a plain tonic service: looks at and reads the file system as this process's
+//! user.
 //!
 //! ```text
-//! request ──► checked (request) ──► a slot of the client's share, then a thread (lookups) ──► stat, find_up ──► answer
+//! request ──► checked (request, place) ──► a slot of the client's share, then a thread ──► answer
+//!                  one answer within a deadline: lookups ──► stat, find_up
+//!                  many messages, at the client's pace: transfers ──► list, read
 //! ```
 //!
 //! An allowed client may run any command, so the service shows it nothing more. What it protects is the exec-server: a
@@ -11,16 +14,24 @@ mod error;
 mod find_up;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod list;
 mod lookups;
+mod place;
+mod read;
 mod request;
 mod stat;
+mod transfers;
 
 use std::sync::Arc;
 
 use baton_channel::allow::Peer;
 use baton_channel::key::PublicKey;
-use baton_proto::files::{FindUpRequest, FindUpResponse, StatRequest, StatResponse};
+use baton_proto::files::{
+    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListPage, ListRequest, ReadRequest,
+    ReadResponse, StatRequest, StatResponse,
+};
 use baton_rpc::files::files_server::{Files, FilesServer};
+use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 pub use error::{FilesError, InvalidMarkers, InvalidPath};
@@ -28,14 +39,18 @@ pub use error::{FilesError, InvalidMarkers, InvalidPath};
 use crate::limits::FILES_REQUEST_BYTES;
 use crate::settings::Directory;
 use lookups::Lookups;
+use place::Place;
+use read::{Hashing, Range};
 use request::{Markers, RequestedPath};
+use transfers::Transfers;
 
-/// Answers `Stat` and `FindUp`. Clones share the limit on lookups.
+/// Answers questions about files and reads them. Clones share the limits on lookups and transfers.
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated.
 #[derive(Clone)]
 pub struct FilesService {
     lookups: Lookups,
+    transfers: Transfers,
     directory: Directory,
 }
 
@@ -44,6 +59,7 @@ impl FilesService {
     pub fn new(directory: Directory) -> Self {
         Self {
             lookups: Lookups::new(),
+            transfers: Transfers::new(),
             directory,
         }
     }
@@ -61,6 +77,9 @@ fn client<T>(request: &Request<T>) -> Result<PublicKey, FilesError> {
 
 #[tonic::async_trait]
 impl Files for FilesService {
+    type ListStream = BoxStream<'static, Result<ListPage, Status>>;
+    type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
+
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
         let client = client(&request)?;
         let StatRequest { path, follow } = request.into_inner();
@@ -77,6 +96,45 @@ impl Files for FilesService {
         let directory = self.directory;
         let look = move |deadline| find_up::find_up(&start.or_default(directory), &markers, deadline);
         Ok(Response::new(self.lookups.run(client, look).await?))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        let client = client(&request)?;
+        let place = Place::try_from(request.into_inner().place)?;
+        let directory = self.directory;
+        let work = move |outbox: &_| list::list(&place, directory, outbox);
+        let transfer = self.transfers.start(client, work).await?;
+        Ok(Response::new(transfer.into_answer().await?))
+    }
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let client = client(&request)?;
+        let ReadRequest {
+            place,
+            offset,
+            length,
+            hash,
+        } = request.into_inner();
+        let (place, range) = (Place::try_from(place)?, Range { offset, length });
+        let directory = self.directory;
+        let work = move |outbox: &_| read::read(&place, directory, range, hash, outbox);
+        let transfer = self.transfers.start(client, work).await?;
+        Ok(Response::new(transfer.into_answer().await?))
+    }
+
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let client = client(&request)?;
+        let HashRequest { place, length } = request.into_inner();
+        let place = Place::try_from(place)?;
+        let directory = self.directory;
+        let work = move |outbox: &_| read::hash(&place, directory, length, outbox);
+        let mut transfer = self.transfers.start(client, work).await?;
+        while let Some(message) = transfer.next().await? {
+            if let Hashing::Done(answer) = message {
+                return Ok(Response::new(answer));
+            }
+        }
+        Err(FilesError::Io(std::io::Error::other("a transfer gave no hash")).into())
     }
 }
 

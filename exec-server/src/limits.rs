@@ -162,6 +162,29 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The stack of a lookup's thread: some buffers of a path's length. 8 MiB for all of them.
 pub const LOOKUP_STACK: usize = 256 * 1024;
 
+/// Directories that are listed and files that are read or hashed at once, over all clients: one thread and one to two
+/// descriptors each. [`SHARE_OF_FREE`] applies. A client that does not take what it asked for keeps its slots, and
+/// leaves those of others.
+pub const TRANSFERS_AT_ONCE: usize = 64;
+
+/// Transfers that wait for a slot, of all clients. One key may have half. Protects memory: some 10 KiB each.
+pub const TRANSFERS_QUEUE: usize = 1024;
+
+/// Messages of one transfer that were read and not taken by the channel. With one more in the thread and
+/// [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) each, all transfers hold 24 MiB.
+pub const TRANSFER_OUTBOX: usize = 2;
+
+/// The stack of a transfer's thread: some buffers of a path's length. 16 MiB for all of them.
+pub const TRANSFER_STACK: usize = 256 * 1024;
+
+/// Bytes that are hashed between two signs of life: [`LOOKUP_TIMEOUT`] is the longest wait for one of them, which is
+/// 0.8 MiB a second.
+pub const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Attempts to open a path below a root while directories of it are moved. The kernel refuses each one that it cannot
+/// prove to stay below the root.
+pub const BENEATH_RETRIES: u32 = 64;
+
 /// Largest request to `Files`: one path and all markers of the greatest length, with their field headers.
 pub const FILES_REQUEST_BYTES: usize = PATH_MAX + MARKERS_MAX * (NAME_MAX + 3) + 64;
 

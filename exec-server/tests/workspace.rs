@@ -20,7 +20,10 @@ use baton_core_client::{
 use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, ExecService, FilesService};
 use baton_proto::Features;
-use baton_proto::files::{FindUpRequest, FindUpResponse, StatRequest, StatResponse};
+use baton_proto::files::{
+    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, ReadRequest, StatRequest,
+    StatResponse,
+};
 use baton_relay::{Config, Relay};
 use baton_rpc::files::files_server::{Files, FilesServer};
 use tempfile::TempDir;
@@ -59,6 +62,21 @@ impl Calls {
 
 #[tonic::async_trait]
 impl Files for Counted {
+    type ListStream = <FilesService as Files>::ListStream;
+    type ReadStream = <FilesService as Files>::ReadStream;
+
+    async fn list(&self, _: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
         let calls = &self.calls;
         if calls.is_without_stat.load(Ordering::SeqCst) {

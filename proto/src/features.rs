@@ -9,17 +9,22 @@ impl Features {
     pub const MARKERS: u32 = 0;
     /// Feature 1: the exec-server has `baton.files.v1.Files/FindUp`.
     pub const FIND_UP: u32 = 1;
-
     /// Feature 2: the exec-server lets a process outlive its session for `Start.grace_ms`.
     pub const OUTLIVES_SESSION: u32 = 2;
+    /// Feature 3: the exec-server has `List`, `Read` and `Hash` of `baton.files.v1.Files`.
+    pub const READ_FILES: u32 = 3;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
-    pub const SUPPORTED: Self = Self(1 << Self::MARKERS | 1 << Self::FIND_UP | 1 << Self::OUTLIVES_SESSION);
+    pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
+
+    /// The features of services that an exec-server may not mount, or whose settings switch them off.
+    const OPTIONAL: u64 =
+        1 << Self::FIND_UP | 1 << Self::OUTLIVES_SESSION | 1 << Self::READ_FILES | 1 << Self::WRITE_FILES;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
     pub const fn without_services(self) -> Self {
-        Self(self.0 & !(1 << Self::FIND_UP | 1 << Self::OUTLIVES_SESSION))
+        Self(self.0 & !Self::OPTIONAL)
     }
 
     /// The set with feature `number`. A number above 63 changes nothing.
@@ -70,13 +75,15 @@ mod tests {
     #[test]
     fn a_service_that_may_be_missing_is_announced_by_itself() {
         let bare = Features::SUPPORTED.without_services();
-        assert!(
-            !bare.has(Features::FIND_UP)
-                && !bare.has(Features::OUTLIVES_SESSION)
-                && bare.has(Features::MARKERS)
-        );
+        assert!(bare.has(Features::MARKERS));
+        let services = [
+            Features::FIND_UP,
+            Features::OUTLIVES_SESSION,
+            Features::READ_FILES,
+        ];
+        assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(
-            bare.with(Features::FIND_UP).with(Features::OUTLIVES_SESSION),
+            services.into_iter().fold(bare, Features::with),
             Features::SUPPORTED
         );
     }

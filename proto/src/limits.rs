@@ -94,6 +94,13 @@ pub const NAME_MAX: usize = 255;
 /// call to some 33,000, and with [`NAME_MAX`] its memory to 8 KiB.
 pub const MARKERS_MAX: usize = 16;
 
+/// Entries on one page of a `List`. A page with more is a violation. It bounds what a client decodes at once: some 120
+/// bytes each, beside the page's own.
+pub const LIST_PAGE_MAX: usize = 512;
+
+/// Bytes of a file in one message: half of [`ANSWER_MAX`]. A call holds a few such pieces at each end.
+pub const FILE_PIECE_MAX: usize = 128 * 1024;
+
 /// Bytes of a thread's id. It is a key of the exec-server's index, and an argument on a command line.
 pub const THREAD_ID_MAX: usize = 256;
 

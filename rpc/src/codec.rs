@@ -135,14 +135,14 @@ macro_rules! decoded {
 
 decoded! {
     Status::invalid_argument("the request does not decode: send the protobuf message of this method");
-    files::StatRequest files::FindUpRequest
+    files::StatRequest files::FindUpRequest files::ListRequest files::ReadRequest files::HashRequest
     metadata::HistoryRequest metadata::ShowRequest metadata::ThreadsRequest metadata::ThreadShowRequest
     metadata::ThreadUpdateRequest metadata::ThreadArchiveRequest metadata::ThreadDeleteRequest metadata::FlushRequest
 }
 
 decoded! {
     Status::internal("the exec-server sent an answer that does not decode");
-    files::StatResponse files::FindUpResponse
+    files::StatResponse files::FindUpResponse files::ListPage files::ReadResponse files::HashResponse
     metadata::HistoryPage metadata::ShowResponse metadata::ThreadsPage metadata::ThreadShowResponse
     metadata::ThreadUpdateResponse metadata::ThreadArchiveResponse metadata::ThreadDeleteResponse
     metadata::FlushResponse

@@ -1,4 +1,4 @@
-//! Why a lookup fails, and its encoding: a gRPC code, a message, and a `FilesError` in the status details.
+//! Why a call fails, and its encoding: a gRPC code, a message, and a `FilesError` in the status details.
 //!
 //! No message holds a path, because a status message may be exported as telemetry.
 
@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 use crate::limits::LOOKUP_TIMEOUT;
 
-/// A lookup failed.
+/// A call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// Server's fault: the request's extensions have no `Peer`.
@@ -32,15 +32,43 @@ pub enum FilesError {
     Vanished,
     /// Client's fault.
     #[error("the start is not a directory: search from the directory that holds it")]
-    NotADirectory,
+    StartNotADirectory,
     /// Fault of the client, or of the exec-server's owner.
     #[error(
         "the exec-server's user may not search a directory on the way to the start: check its permissions"
     )]
     NotPermitted,
-    /// Client's fault: see [`LOOKUPS_QUEUE`](crate::limits::LOOKUPS_QUEUE).
+    /// Client's fault.
     #[error(
-        "too many lookups of this client's key wait for the file system: try again when some are answered"
+        "nothing on the exec-server's machine has this path, or a link of it leads nowhere: check the path"
+    )]
+    Absent,
+    /// Client's fault.
+    #[error("not a directory: name the directory that holds it")]
+    NotADirectory,
+    /// Client's fault.
+    #[error(
+        "not a regular file: directories, links, devices, FIFOs and sockets are neither read nor written"
+    )]
+    NotRegular,
+    /// Fault of the client, or of the exec-server's owner.
+    #[error(
+        "the exec-server's user may not do this: check the permissions of the path and of its directories"
+    )]
+    Forbidden,
+    /// Client's fault, or an attack by whoever may write below the root.
+    #[error("the path leads out of its root, by `..` or by a symbolic link: name a path below the root")]
+    OutsideRoot,
+    /// Fault of the server's machine.
+    #[error(
+        "the exec-server's machine cannot keep a path below a root, because its kernel or sandbox has no openat2: \
+        send an absolute path without a root"
+    )]
+    NoRoots,
+    /// Client's fault: see [`LOOKUPS_QUEUE`](crate::limits::LOOKUPS_QUEUE) and
+    /// [`TRANSFERS_AT_ONCE`](crate::limits::TRANSFERS_AT_ONCE).
+    #[error(
+        "too many lookups or transfers of files of this client's key are open: try again when some have ended"
     )]
     Busy,
     /// Fault of the server's machine.
@@ -60,6 +88,9 @@ pub enum InvalidPath {
     /// The operating system ends a path there.
     #[error("the path contains a NUL byte")]
     Nul,
+    /// A path below a root.
+    #[error("a path below a root must be relative to it, without a `/` at its beginning")]
+    NotRelative,
     /// Relative to what would depend on the exec-server.
     #[error("the path must be absolute, or empty for the exec-server's default directory")]
     Relative,
@@ -89,6 +120,18 @@ impl FilesError {
             _ => Self::Io(error),
         }
     }
+
+    /// What an error of the operating system says about a file or directory that is to be used.
+    pub(super) fn of_place(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Self::Absent,
+            Errno::ACCESS | Errno::PERM => Self::Forbidden,
+            Errno::NAMETOOLONG => InvalidPath::TooLong.into(),
+            // A socket, or a device without a driver.
+            Errno::NXIO => Self::NotRegular,
+            errno => Self::Io(errno.into()),
+        }
+    }
 }
 
 impl From<FilesError> for Status {
@@ -98,9 +141,16 @@ impl From<FilesError> for Status {
             FilesError::Unauthenticated => return Status::unauthenticated(message),
             FilesError::Path(_) => (Code::InvalidArgument, Kind::InvalidPath),
             FilesError::Markers(_) => (Code::InvalidArgument, Kind::InvalidMarkers),
-            FilesError::NotFound | FilesError::Vanished => (Code::NotFound, Kind::NotFound),
-            FilesError::NotADirectory => (Code::FailedPrecondition, Kind::NotADirectory),
-            FilesError::NotPermitted => (Code::PermissionDenied, Kind::NotPermitted),
+            FilesError::NotFound | FilesError::Vanished | FilesError::Absent => {
+                (Code::NotFound, Kind::NotFound)
+            }
+            FilesError::StartNotADirectory | FilesError::NotADirectory => {
+                (Code::FailedPrecondition, Kind::NotADirectory)
+            }
+            FilesError::NotPermitted | FilesError::Forbidden => (Code::PermissionDenied, Kind::NotPermitted),
+            FilesError::NotRegular => (Code::FailedPrecondition, Kind::NotRegular),
+            FilesError::OutsideRoot => (Code::PermissionDenied, Kind::OutsideRoot),
+            FilesError::NoRoots => (Code::FailedPrecondition, Kind::NoRoots),
             FilesError::Busy => (Code::ResourceExhausted, Kind::Busy),
             FilesError::TimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
             FilesError::Io(_) => (Code::Unavailable, Kind::IoFailed),

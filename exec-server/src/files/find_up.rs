@@ -78,7 +78,7 @@ fn identity(start: &Path) -> Result<(u64, u64), FilesError> {
     let found = fs::symlink_metadata(start).map_err(FilesError::of_start)?;
     match found.is_dir() {
         true => Ok((found.dev(), found.ino())),
-        false => Err(FilesError::NotADirectory),
+        false => Err(FilesError::StartNotADirectory),
     }
 }
 

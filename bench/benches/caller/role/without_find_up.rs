@@ -10,7 +10,10 @@ use baton_channel::key::Seed;
 use baton_channel::{Notice, Routes, Server};
 use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, FilesService};
-use baton_proto::files::{FindUpRequest, FindUpResponse, StatRequest, StatResponse};
+use baton_proto::files::{
+    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, ReadRequest, StatRequest,
+    StatResponse,
+};
 use baton_rpc::files::files_server::{Files, FilesServer};
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
@@ -21,6 +24,21 @@ struct WithoutFindUp(FilesService);
 
 #[tonic::async_trait]
 impl Files for WithoutFindUp {
+    type ListStream = <FilesService as Files>::ListStream;
+    type ReadStream = <FilesService as Files>::ReadStream;
+
+    async fn list(&self, _: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
         self.0.stat(request).await
     }

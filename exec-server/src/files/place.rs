@@ -1,0 +1,164 @@
+//! Opens what a request names: a path as the kernel resolves it, or a path that stays below a root.
+//!
+//! Below a root the kernel itself resolves the path (openat2 with RESOLVE_BENEATH): no symbolic link and no `..` leads
+//! out, and one that is made or moved during the call does not either.
+//!
+//! What is opened is first a location only (O_PATH), which neither waits for a FIFO's writer nor touches a device. Only
+//! what proves to be a regular file or a directory is then opened for reading, by its descriptor and not by its name.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use baton_proto::files;
+use baton_proto::limits::PATH_MAX;
+use bytes::Bytes;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::io::Errno;
+
+use super::error::{FilesError, InvalidPath};
+use super::request::RequestedPath;
+use crate::limits::BENEATH_RETRIES;
+use crate::settings::Directory;
+
+/// What a request names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Wherever the path leads.
+    Anywhere(RequestedPath),
+    /// A path that stays below a root.
+    Beneath {
+        /// The root.
+        root: RequestedPath,
+        /// Relative to the root.
+        path: PathBuf,
+    },
+}
+
+impl TryFrom<Option<files::Place>> for Place {
+    type Error = InvalidPath;
+
+    fn try_from(place: Option<files::Place>) -> Result<Self, InvalidPath> {
+        let files::Place { root, path } = place.unwrap_or_default();
+        match root {
+            None => Ok(Self::Anywhere(path.try_into()?)),
+            Some(root) => Ok(Self::Beneath {
+                root: root.try_into()?,
+                path: relative(path)?,
+            }),
+        }
+    }
+}
+
+fn relative(path: Bytes) -> Result<PathBuf, InvalidPath> {
+    if path.contains(&0) {
+        return Err(InvalidPath::Nul);
+    }
+    if path.len() > PATH_MAX {
+        return Err(InvalidPath::TooLong);
+    }
+    if path.starts_with(b"/") {
+        return Err(InvalidPath::NotRelative);
+    }
+    match path.is_empty() {
+        true => Ok(PathBuf::from(".")),
+        false => Ok(PathBuf::from(OsString::from_vec(path.into()))),
+    }
+}
+
+impl Place {
+    /// The location, after its links. Waits for the file system.
+    pub(super) fn locate(&self, default: Directory) -> Result<OwnedFd, FilesError> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match self {
+            Self::Anywhere(path) => {
+                open(path.or_default(default), flags, Mode::empty()).map_err(FilesError::of_place)
+            }
+            Self::Beneath { root, path } => {
+                let root = open(root.or_default(default), flags | OFlags::DIRECTORY, Mode::empty());
+                beneath(root.map_err(FilesError::of_place)?, path, flags)
+            }
+        }
+    }
+}
+
+/// Opens `path`, which stays below the directory `root`.
+pub(super) fn beneath(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, FilesError> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..BENEATH_RETRIES {
+        match openat2(&root, path, flags, Mode::empty(), resolve) {
+            Ok(opened) => return Ok(opened),
+            // Something was renamed during the call, so the kernel cannot tell whether a `..` left the root.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::XDEV) => return Err(FilesError::OutsideRoot),
+            Err(Errno::NOSYS) => return Err(FilesError::NoRoots),
+            Err(errno) => return Err(FilesError::of_place(errno)),
+        }
+    }
+    Err(FilesError::Io(Errno::AGAIN.into()))
+}
+
+/// Opens a location for reading, if it is a regular file. Anything else is neither opened nor waited for.
+pub(super) fn open_regular(location: &OwnedFd) -> Result<File, FilesError> {
+    let found = fstat(location).map_err(FilesError::of_place)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(FilesError::NotRegular);
+    }
+    // The descriptor is the file that was looked at, whatever its name means by now.
+    let path = format!("/proc/self/fd/{}", location.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match open(path, flags, Mode::empty()) {
+        Ok(file) => Ok(file.into()),
+        Err(errno) => Err(FilesError::of_place(errno)),
+    }
+}
+
+/// Opens a location for listing, if it is a directory.
+pub(super) fn open_directory(location: &OwnedFd) -> Result<OwnedFd, FilesError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(location, ".", flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOTDIR => FilesError::NotADirectory,
+        errno => FilesError::of_place(errno),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(root: Option<&'static [u8]>, path: &'static [u8]) -> Result<Place, InvalidPath> {
+        Place::try_from(Some(files::Place {
+            root: root.map(Bytes::from_static),
+            path: Bytes::from_static(path),
+        }))
+    }
+
+    #[test]
+    fn a_place_is_a_path_or_a_relative_path_below_one() {
+        assert!(matches!(place(None, b"/a"), Ok(Place::Anywhere(_))));
+        assert!(matches!(Place::try_from(None), Ok(Place::Anywhere(_))));
+        let Ok(Place::Beneath { root, path }) = place(Some(b"/srv"), b"a/../b") else {
+            panic!()
+        };
+        assert_eq!(
+            (root.path(), &*path),
+            (Some(Path::new("/srv")), Path::new("a/../b"))
+        );
+        let Ok(Place::Beneath { root, path }) = place(Some(b""), b"") else {
+            panic!()
+        };
+        assert_eq!((root.path(), &*path), (None, Path::new(".")));
+        for (root, path, error) in [
+            (None, &b"a"[..], InvalidPath::Relative),
+            (Some(&b"srv"[..]), b"a", InvalidPath::Relative),
+            (Some(b"/srv"), b"/a", InvalidPath::NotRelative),
+            (Some(b"/srv"), b"a\0", InvalidPath::Nul),
+            (Some(b"/srv\0"), b"a", InvalidPath::Nul),
+            (Some(b"/srv"), &[b'a'; PATH_MAX + 1], InvalidPath::TooLong),
+        ] {
+            assert_eq!(place(root, path), Err(error), "{root:?} {path:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The bytes of a regular file, and hashes of them.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use baton_proto::files::read_response::Kind;
+use baton_proto::files::{HashResponse, ReadEnd, ReadResponse, ReadStart};
+use baton_proto::limits::FILE_PIECE_MAX;
+use bytes::Bytes;
+
+use super::error::FilesError;
+use super::place::{Place, open_regular};
+use super::stat::of_metadata;
+use super::transfers::{Outbox, Stop};
+use crate::limits::HASH_STEP_BYTES;
+use crate::settings::Directory;
+
+/// A part of a file: from `offset`, at most `length` bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) offset: u64,
+    pub(super) length: Option<u64>,
+}
+
+/// A regular file that is read from one place to another.
+struct Reader {
+    file: File,
+    before: Metadata,
+    offset: u64,
+    /// Bytes that are still wanted.
+    left: u64,
+}
+
+impl Reader {
+    fn open(place: &Place, default: Directory, range: Range) -> Result<Self, FilesError> {
+        let file = open_regular(&place.locate(default)?)?;
+        let before = file.metadata().map_err(FilesError::Io)?;
+        Ok(Self {
+            file,
+            before,
+            offset: range.offset,
+            left: range.length.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The number of bytes that were read into `piece`; 0 at the end.
+    fn read(&mut self, piece: &mut [u8]) -> Result<usize, FilesError> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len());
+        // The kernel counts in signed numbers, and no file goes on there.
+        let is_beyond = i64::try_from(self.offset.saturating_add(wanted as u64)).is_err();
+        if wanted == 0 || is_beyond {
+            return Ok(0);
+        }
+        let read = loop {
+            match self.file.read_at(&mut piece[..wanted], self.offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(FilesError::Io)?,
+            }
+        };
+        self.offset += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
+
+    /// Whether the file differs from what it was when it was opened.
+    fn is_changed(&self) -> Result<bool, FilesError> {
+        let now = self.file.metadata().map_err(FilesError::Io)?;
+        let version = |file: &Metadata| {
+            let modified = (file.mtime(), file.mtime_nsec());
+            (file.size(), modified, file.ctime(), file.ctime_nsec())
+        };
+        Ok(version(&now) != version(&self.before))
+    }
+}
+
+/// Gives the answer of `Read`. Holds one piece.
+pub(super) fn read(
+    place: &Place,
+    default: Directory,
+    range: Range,
+    hash: bool,
+    outbox: &Outbox<ReadResponse>,
+) -> Result<(), Stop> {
+    let put = |kind| outbox.put(ReadResponse { kind: Some(kind) });
+    let mut reader = Reader::open(place, default, range)?;
+    let mut context = hash.then(|| Context::new(&SHA256));
+    put(Kind::Start(ReadStart {
+        status: Some(of_metadata(&reader.before)),
+    }))?;
+    loop {
+        let mut piece = vec![0; FILE_PIECE_MAX];
+        let read = reader.read(&mut piece)?;
+        if read == 0 {
+            break;
+        }
+        piece.truncate(read);
+        // A short piece would hold the memory of a long one until it is sent.
+        piece.shrink_to_fit();
+        if let Some(context) = &mut context {
+            context.update(&piece);
+        }
+        put(Kind::Data(piece.into()))?;
+    }
+    put(Kind::End(ReadEnd {
+        sha256: context.map(sha256).unwrap_or_default(),
+        changed: reader.is_changed()?,
+    }))?;
+    Ok(())
+}
+
+/// A sign of life of a hash, or the hash.
+pub(super) enum Hashing {
+    Goes,
+    Done(HashResponse),
+}
+
+/// The answer of `Hash`.
+pub(super) fn hash(
+    place: &Place,
+    default: Directory,
+    length: Option<u64>,
+    outbox: &Outbox<Hashing>,
+) -> Result<(), Stop> {
+    let range = Range { offset: 0, length };
+    let mut reader = Reader::open(place, default, range)?;
+    let mut context = Context::new(&SHA256);
+    let (mut piece, mut told) = (vec![0; FILE_PIECE_MAX], 0);
+    loop {
+        let read = reader.read(&mut piece)?;
+        if read == 0 {
+            break;
+        }
+        context.update(&piece[..read]);
+        if reader.offset - told >= HASH_STEP_BYTES {
+            told = reader.offset;
+            outbox.put(Hashing::Goes)?;
+        }
+    }
+    outbox.put(Hashing::Done(HashResponse {
+        sha256: sha256(context),
+        length: reader.offset,
+        status: Some(of_metadata(&reader.before)),
+        changed: reader.is_changed()?,
+    }))?;
+    Ok(())
+}
+
+pub(super) fn sha256(context: Context) -> Bytes {
+    Bytes::copy_from_slice(context.finish().as_ref())
+}

@@ -1,0 +1,243 @@
+//! Runs transfers, a bounded number at a time: work that gives a client many messages, each on a thread that may wait
+//! for the file system and for the client.
+//!
+//! Clients share the slots by key, as in [`lookups`](super::lookups). The thread waits while its client does not take
+//! what was read. When the client is gone, it ends at its next message. A thread that the file system holds up keeps its
+//! slot; its client gets an error after [`LOOKUP_TIMEOUT`].
+
+use std::thread;
+
+use baton_channel::key::PublicKey;
+use baton_channel::slots::{SlotLimits, Slots};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::Status;
+
+use super::error::FilesError;
+use crate::limits::{
+    LOOKUP_TIMEOUT, SHARE_OF_FREE, TRANSFER_OUTBOX, TRANSFER_STACK, TRANSFERS_AT_ONCE, TRANSFERS_QUEUE,
+};
+
+/// See the [module](self). Clones share the slots.
+#[derive(Clone)]
+pub(super) struct Transfers(Slots<PublicKey>);
+
+/// What a transfer's thread gives.
+enum Given<T> {
+    Message(T),
+    /// The last: without it the thread has failed.
+    End(Result<(), FilesError>),
+}
+
+/// Where a transfer's thread puts its messages.
+pub(super) struct Outbox<T>(mpsc::Sender<Given<T>>);
+
+/// The client does not want more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// The messages of a transfer. Drop ends it at its next message.
+pub(super) struct Transfer<T> {
+    messages: Option<mpsc::Receiver<Given<T>>>,
+}
+
+impl<T> Outbox<T> {
+    /// Waits until there is room. Only for threads outside of the runtime.
+    pub(super) fn put(&self, message: T) -> Result<(), Gone> {
+        self.0.blocking_send(Given::Message(message)).map_err(|_| Gone)
+    }
+}
+
+/// Why a transfer's thread ends early.
+pub(super) enum Stop {
+    Failed(FilesError),
+    Gone,
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<FilesError> for Stop {
+    fn from(error: FilesError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Transfers {
+    pub(super) fn new() -> Self {
+        Self(Slots::new(SlotLimits {
+            slots: TRANSFERS_AT_ONCE,
+            weight: SHARE_OF_FREE,
+            queue: TRANSFERS_QUEUE,
+        }))
+    }
+
+    /// Runs `work` on a thread, as soon as there is a slot.
+    ///
+    /// # Errors
+    /// [`FilesError::Busy`]: no slot within [`LOOKUP_TIMEOUT`]. [`FilesError::Io`]: no thread.
+    pub(super) async fn start<T: Send + 'static>(
+        &self,
+        client: PublicKey,
+        work: impl FnOnce(&Outbox<T>) -> Result<(), Stop> + Send + 'static,
+    ) -> Result<Transfer<T>, FilesError> {
+        let request = self.0.request(client).map_err(|_| FilesError::Busy)?;
+        let granted = timeout(LOOKUP_TIMEOUT, request.granted()).await;
+        let slot = granted.map_err(|_| FilesError::Busy)?;
+        let (sender, messages) = mpsc::channel(TRANSFER_OUTBOX);
+        let transfer = thread::Builder::new()
+            .name("baton-transfer".to_owned())
+            .stack_size(TRANSFER_STACK);
+        transfer
+            .spawn(move || {
+                let outbox = Outbox(sender);
+                let end = match work(&outbox) {
+                    Ok(()) => Ok(()),
+                    Err(Stop::Failed(error)) => Err(error),
+                    Err(Stop::Gone) => return,
+                };
+                // Before the end, so that a client that has it finds the slot free.
+                drop(slot);
+                let _ = outbox.0.blocking_send(Given::End(end));
+            })
+            .map_err(FilesError::Io)?;
+        Ok(Transfer {
+            messages: Some(messages),
+        })
+    }
+}
+
+impl<T: Send + 'static> Transfer<T> {
+    /// The next message; `None` after the last. Cancellation safe.
+    ///
+    /// # Errors
+    /// What the thread failed with. [`FilesError::TimedOut`]: it gave nothing for [`LOOKUP_TIMEOUT`].
+    pub(super) async fn next(&mut self) -> Result<Option<T>, FilesError> {
+        let Some(messages) = &mut self.messages else {
+            return Ok(None);
+        };
+        match timeout(LOOKUP_TIMEOUT, messages.recv()).await {
+            Ok(Some(Given::Message(message))) => Ok(Some(message)),
+            Ok(Some(Given::End(end))) => {
+                self.messages = None;
+                end.map(|()| None)
+            }
+            Ok(None) => {
+                self.messages = None;
+                Err(FilesError::Io(std::io::Error::other("a transfer has failed")))
+            }
+            Err(_) => {
+                self.messages = None;
+                Err(FilesError::TimedOut)
+            }
+        }
+    }
+
+    /// The answer of a call. Waits for the first message, so that an error of the beginning is the call's.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(super) async fn into_answer(mut self) -> Result<BoxStream<'static, Result<T, Status>>, FilesError> {
+        let Some(first) = self.next().await? else {
+            return Ok(stream::empty().boxed());
+        };
+        let rest = stream::unfold(self, |mut transfer| async move {
+            let message = transfer.next().await.map_err(Status::from).transpose()?;
+            Some((message, transfer))
+        });
+        Ok(stream::iter([Ok(first)]).chain(rest).boxed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc as blocking;
+
+    use super::*;
+
+    fn key(client: u8) -> PublicKey {
+        PublicKey::from_bytes([client; 32])
+    }
+
+    async fn until_free(transfers: &Transfers) {
+        while transfers.0.taken() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_in_order_and_the_slot_is_free_at_the_end() {
+        let transfers = Transfers::new();
+        let work = |outbox: &Outbox<u32>| (0..100).try_for_each(|n| Ok(outbox.put(n)?));
+        let transfer = transfers.start(key(1), work).await.unwrap();
+        let answer: Vec<_> = transfer.into_answer().await.unwrap().collect().await;
+        let numbers: Vec<u32> = answer.into_iter().map(Result::unwrap).collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+        assert_eq!(transfers.0.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_transfer_nobody_reads_ends_and_a_failed_one_is_an_error_and_no_end() {
+        let transfers = Transfers::new();
+        let endless = |outbox: &Outbox<u32>| {
+            loop {
+                outbox.put(7)?;
+            }
+        };
+        drop(transfers.start(key(1), endless).await.unwrap());
+        until_free(&transfers).await;
+
+        let work = |outbox: &Outbox<u32>| {
+            outbox.put(1)?;
+            Err(FilesError::NotRegular.into())
+        };
+        let mut failed = transfers.start(key(1), work).await.unwrap();
+        assert_eq!(failed.next().await.unwrap(), Some(1));
+        assert!(matches!(failed.next().await, Err(FilesError::NotRegular)));
+        assert!(failed.next().await.unwrap().is_none());
+
+        let mut panicked = transfers
+            .start(key(1), |_: &Outbox<u32>| panic!("on purpose"))
+            .await
+            .unwrap();
+        assert!(matches!(panicked.next().await, Err(FilesError::Io(_))));
+        until_free(&transfers).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn transfers_that_hang_fail_in_time_and_leave_slots_to_other_keys() {
+        let transfers = Transfers::new();
+        let (release, held) = blocking::channel::<()>();
+        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let hang = || {
+            let held = std::sync::Arc::clone(&held);
+            move |_: &Outbox<u32>| {
+                let _ = held.lock().unwrap().recv();
+                Ok(())
+            }
+        };
+        let mut hung = Vec::new();
+        let refused = loop {
+            match transfers.start(key(1), hang()).await {
+                Ok(transfer) => hung.push(transfer),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(matches!(refused, FilesError::Busy), "{refused:?}");
+        assert_eq!(hung.len(), TRANSFERS_AT_ONCE / 4 * 3);
+        let error = hung[0].next().await.unwrap_err();
+        assert!(matches!(error, FilesError::TimedOut), "{error:?}");
+        tokio::time::resume();
+        let mut other = transfers
+            .start(key(2), |outbox| Ok(outbox.put(5)?))
+            .await
+            .unwrap();
+        assert_eq!(other.next().await.unwrap(), Some(5));
+        drop(release);
+        until_free(&transfers).await;
+    }
+}
