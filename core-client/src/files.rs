@@ -1,6 +1,9 @@
 //! Looks at and reads the exec-server's file system: the status of a path, the nearest ancestor that holds a marker, the
 //! entries of a directory, the bytes of a file.
 
+mod list;
+mod place;
+mod read;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -22,6 +25,9 @@ use tonic::{Code, Status};
 
 use crate::error::{TransportFailure, status_text};
 
+pub use list::{DirectoryEntry, Listing};
+pub use place::FilePlace;
+pub use read::{FileEnd, FileHash, FilePart, FileReader};
 
 /// Looks at and reads the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.
 ///

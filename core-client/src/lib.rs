@@ -45,8 +45,8 @@ pub use client::{Client, Output, PingedSession};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
 pub use files::{
-    FileKind, FileStatus, Files, FilesError, FilesFailure, ProjectRoot, Stat, Unreadable, UnreadableReason,
-    UpwardSearch,
+    DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileStatus, Files,
+    FilesError, FilesFailure, Listing, ProjectRoot, Stat, Unreadable, UnreadableReason, UpwardSearch,
 };
 pub use marker::MarkerError;
 pub use memory::keep_freed_memory;
