@@ -1,5 +1,5 @@
-//! Looks at and reads the exec-server's file system: the status of a path, the nearest ancestor that holds a marker, the
-//! entries of a directory, the bytes of a file.
+//! Looks at, reads and writes the exec-server's file system: the status of a path, the nearest ancestor that holds a
+//! marker, the entries of a directory, the bytes of a file.
 
 mod list;
 mod place;
@@ -29,13 +29,13 @@ pub use list::{DirectoryEntry, Listing};
 pub use place::FilePlace;
 pub use read::{FileEnd, FileHash, FilePart, FileReader};
 
-/// Looks at and reads the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.
+/// Looks at, reads and writes the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.
 ///
 /// A path is absolute, or empty for the exec-server's default directory. [`FilePlace::beneath`] is a path that stays below
-/// a root. All methods are cancellation safe.
+/// a root. Methods are cancellation safe unless they say otherwise.
 ///
-/// An exec-server's slots for listing, reading and hashing are shared by client key (64, of which one key alone gets
-/// 48). A [`Listing`] and a [`FileReader`] hold one until their end or their drop.
+/// An exec-server's slots for listing, reading, hashing and writing are shared by client key (64, of which one key alone
+/// gets 48). A [`Listing`], a [`FileReader`] and a [`FileWriter`] hold one until their end or their drop.
 #[derive(Clone)]
 pub struct Files {
     pub(crate) channel: Channel,
@@ -189,12 +189,20 @@ pub enum FilesFailure {
     TimedOut,
     /// The file system or the operating system failed.
     Io,
-    /// What is to be read is a directory, a FIFO, a socket or a device.
+    /// What is to be read is a directory, a FIFO, a socket or a device. What is to be replaced is one, or a symbolic link.
     NotRegular,
     /// The path leads out of its root.
     OutsideRoot,
     /// The exec-server's machine cannot keep a path below a root: its kernel or sandbox has no openat2.
     NoRoots,
+    /// Something has the name of a file that must be absent, or of a directory that is to be made.
+    Exists,
+    /// What has the name is not the file of [`WriteCondition::Sha256`].
+    Changed,
+    /// The requests of a write were out of order.
+    InvalidWrite,
+    /// The disk is full, or a quota is used up. Nothing was replaced.
+    NoSpace,
 }
 
 impl Files {
@@ -353,6 +361,10 @@ impl FilesFailure {
             ErrorKind::NotRegular => Self::NotRegular,
             ErrorKind::OutsideRoot => Self::OutsideRoot,
             ErrorKind::NoRoots => Self::NoRoots,
+            ErrorKind::Exists => Self::Exists,
+            ErrorKind::Changed => Self::Changed,
+            ErrorKind::InvalidWrite => Self::InvalidWrite,
+            ErrorKind::NoSpace => Self::NoSpace,
             ErrorKind::Unspecified => return None,
         })
     }

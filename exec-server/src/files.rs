@@ -1,10 +1,10 @@
-//! The service `baton.files.v1.Files`, as a plain tonic service: looks at and reads the file system as this process's
-//! user.
+//! The service `baton.files.v1.Files`, as a plain tonic service: looks at, reads and writes the file system as this
+//! process's user.
 //!
 //! ```text
 //! request ──► checked (request, place) ──► a slot of the client's share, then a thread ──► answer
-//!                  one answer within a deadline: lookups ──► stat, find_up
-//!                  many messages, at the client's pace: transfers ──► list, read
+//!                  one answer within a deadline: lookups ──► stat, find_up, mkdir
+//!                  many messages, at the client's pace: transfers ──► list, read, write
 //! ```
 //!
 //! An allowed client may run any command, so the service shows it nothing more. What it protects is the exec-server: a
@@ -16,41 +16,49 @@ mod find_up;
 pub(crate) mod fuzz;
 mod list;
 mod lookups;
+mod mkdir;
 mod place;
 mod read;
 mod request;
 mod stat;
 mod transfers;
+mod write;
 
 use std::sync::Arc;
 
 use baton_channel::allow::Peer;
 use baton_channel::key::PublicKey;
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListPage, ListRequest, ReadRequest,
-    ReadResponse, StatRequest, StatResponse,
+    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListPage, ListRequest, MkdirRequest,
+    MkdirResponse, ReadRequest, ReadResponse, StatRequest, StatResponse, WriteRequest, WriteResponse,
+    write_request,
 };
+use baton_proto::limits::WRITE_REQUEST_MAX;
 use baton_rpc::files::files_server::{Files, FilesServer};
 use futures_util::stream::BoxStream;
-use tonic::{Request, Response, Status};
+use tokio::time::timeout;
+use tonic::{Code, Request, Response, Status, Streaming};
 
-pub use error::{FilesError, InvalidMarkers, InvalidPath};
+pub use error::{FilesError, InvalidMarkers, InvalidPath, InvalidWrite};
 
-use crate::limits::FILES_REQUEST_BYTES;
+use crate::limits::START_TIMEOUT;
 use crate::settings::Directory;
 use lookups::Lookups;
+use mkdir::MkdirOrder;
 use place::Place;
 use read::{Hashing, Range};
 use request::{Markers, RequestedPath};
 use transfers::Transfers;
+use write::{Commits, Piece, Sequence, WriteOrder};
 
-/// Answers questions about files and reads them. Clones share the limits on lookups and transfers.
+/// Answers questions about files, reads and writes them. Clones share the limits on lookups and transfers.
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated.
 #[derive(Clone)]
 pub struct FilesService {
     lookups: Lookups,
     transfers: Transfers,
+    commits: Commits,
     directory: Directory,
 }
 
@@ -60,19 +68,40 @@ impl FilesService {
         Self {
             lookups: Lookups::new(),
             transfers: Transfers::new(),
+            commits: Commits::default(),
             directory,
         }
     }
 
     /// The service as tonic mounts it, with this crate's limit on requests.
     pub fn into_server(self) -> FilesServer<Self> {
-        FilesServer::new(self).max_decoding_message_size(FILES_REQUEST_BYTES)
+        FilesServer::new(self).max_decoding_message_size(WRITE_REQUEST_MAX)
     }
 }
 
 fn client<T>(request: &Request<T>) -> Result<PublicKey, FilesError> {
     let peer = request.extensions().get::<Arc<Peer>>();
     Ok(peer.ok_or(FilesError::Unauthenticated)?.key)
+}
+
+/// The first request of a `Write`.
+async fn first(requests: &mut Streaming<WriteRequest>) -> Result<WriteOrder, Status> {
+    let first = timeout(START_TIMEOUT, next(requests)).await;
+    let first = first.map_err(|_| FilesError::from(InvalidWrite::NotFirst))??;
+    match first.and_then(|request| request.kind) {
+        Some(write_request::Kind::Start(start)) => Ok(start.try_into()?),
+        _ => Err(InvalidWrite::NotFirst.into()),
+    }
+}
+
+/// The next request of a `Write`.
+async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequest>, Status> {
+    let next = requests.message().await;
+    // Not a gRPC message: the client's fault, and the library's message would not help the client.
+    next.map_err(|status| match status.code() {
+        Code::Internal => InvalidWrite::OutOfOrder.into(),
+        _ => status,
+    })
 }
 
 #[tonic::async_trait]
@@ -135,6 +164,43 @@ impl Files for FilesService {
             }
         }
         Err(FilesError::Io(std::io::Error::other("a transfer gave no hash")).into())
+    }
+
+    async fn write(
+        &self,
+        request: Request<Streaming<WriteRequest>>,
+    ) -> Result<Response<WriteResponse>, Status> {
+        let client = client(&request)?;
+        let mut requests = request.into_inner();
+        let order = first(&mut requests).await?;
+        let (directory, commits) = (self.directory, self.commits.clone());
+        let work = move |inbox: &mut _| write::write(&order, directory, &commits, inbox);
+        let mut reception = self.transfers.receive(client, work).await?;
+        let mut sequence = Sequence::default();
+        loop {
+            let request = tokio::select! {
+                // The thread ends before the end only with an error, such as a condition that does not hold.
+                early = reception.early_answer() => return Ok(Response::new(early?)),
+                request = next(&mut requests) => request?,
+            };
+            // If this fails, the drop of `reception` tells the thread to discard what it has.
+            let piece = sequence.check(request)?;
+            let is_last = matches!(piece, Piece::End { .. });
+            if let Some(answer) = reception.give(piece).await? {
+                return Ok(Response::new(answer));
+            }
+            if is_last {
+                return Ok(Response::new(reception.answer().await?));
+            }
+        }
+    }
+
+    async fn mkdir(&self, request: Request<MkdirRequest>) -> Result<Response<MkdirResponse>, Status> {
+        let client = client(&request)?;
+        let order = MkdirOrder::try_from(request.into_inner())?;
+        let directory = self.directory;
+        let look = move |deadline| mkdir::mkdir(&order, directory, deadline);
+        Ok(Response::new(self.lookups.run(client, look).await?))
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
-
 /// Processes alive at once, over all clients, those being killed included; [`Settings::max_processes`](crate::Settings)
 /// sets another limit. Protects the machine's process table and descriptors: three per process, four with stdin, two
 /// more below [`HOLD_CHILD_ENDS_BELOW`].
@@ -162,8 +160,8 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The stack of a lookup's thread: some buffers of a path's length. 8 MiB for all of them.
 pub const LOOKUP_STACK: usize = 256 * 1024;
 
-/// Directories that are listed and files that are read or hashed at once, over all clients: one thread and one to two
-/// descriptors each. [`SHARE_OF_FREE`] applies. A client that does not take what it asked for keeps its slots, and
+/// Directories that are listed and files that are read, hashed or written at once, over all clients: one thread and one
+/// to three descriptors each. [`SHARE_OF_FREE`] applies. A client that does not take what it asked for keeps its slots, and
 /// leaves those of others.
 pub const TRANSFERS_AT_ONCE: usize = 64;
 
@@ -185,8 +183,9 @@ pub const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// prove to stay below the root.
 pub const BENEATH_RETRIES: u32 = 64;
 
-/// Largest request to `Files`: one path and all markers of the greatest length, with their field headers.
-pub const FILES_REQUEST_BYTES: usize = PATH_MAX + MARKERS_MAX * (NAME_MAX + 3) + 64;
+/// Longest wait of a `Write` for the file system: for room in the thread's queue, which is full while the file that it
+/// replaces is hashed, and for the end, with fsync. Protects a slot from a mount that hangs.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Longest wait of a start until its record is durable, where that is required. A disk that takes longer has a fault;
 /// the client gets an error, and nothing runs.

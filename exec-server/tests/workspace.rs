@@ -21,14 +21,14 @@ use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, ExecService, FilesService};
 use baton_proto::Features;
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, ReadRequest, StatRequest,
-    StatResponse,
+    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, MkdirRequest, MkdirResponse,
+    ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
 };
 use baton_relay::{Config, Relay};
 use baton_rpc::files::files_server::{Files, FilesServer};
 use tempfile::TempDir;
 use tokio::sync::Notify;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Counts the calls of a service for files.
 #[derive(Clone)]
@@ -74,6 +74,14 @@ impl Files for Counted {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn write(&self, _: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn mkdir(&self, _: Request<MkdirRequest>) -> Result<Response<MkdirResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 

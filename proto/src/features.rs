@@ -13,6 +13,8 @@ impl Features {
     pub const OUTLIVES_SESSION: u32 = 2;
     /// Feature 3: the exec-server has `List`, `Read` and `Hash` of `baton.files.v1.Files`.
     pub const READ_FILES: u32 = 3;
+    /// Feature 4: the exec-server has `Write` and `Mkdir` of `baton.files.v1.Files`.
+    pub const WRITE_FILES: u32 = 4;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
@@ -80,6 +82,7 @@ mod tests {
             Features::FIND_UP,
             Features::OUTLIVES_SESSION,
             Features::READ_FILES,
+            Features::WRITE_FILES,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

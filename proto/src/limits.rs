@@ -101,6 +101,13 @@ pub const LIST_PAGE_MAX: usize = 512;
 /// Bytes of a file in one message: half of [`ANSWER_MAX`]. A call holds a few such pieces at each end.
 pub const FILE_PIECE_MAX: usize = 128 * 1024;
 
+/// Largest request to `Files` except `Write`: one path and all markers of the greatest length, with their field headers.
+/// It is refused before it is decoded, because a decoded marker takes more than its bytes on the wire.
+pub const FILES_REQUEST_MAX: usize = PATH_MAX + MARKERS_MAX * (NAME_MAX + 3) + 64;
+
+/// Largest request of a `Write`: a piece of a file with its field headers.
+pub const WRITE_REQUEST_MAX: usize = FILE_PIECE_MAX + 64;
+
 /// Bytes of a thread's id. It is a key of the exec-server's index, and an argument on a command line.
 pub const THREAD_ID_MAX: usize = 256;
 

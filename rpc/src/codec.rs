@@ -24,7 +24,10 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
-use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX};
+use baton_proto::limits::{
+    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX,
+    WRITE_REQUEST_MAX,
+};
 use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
 use baton_proto::{files, metadata};
 
@@ -85,6 +88,9 @@ pub struct PlainDecoder<U>(ProstDecoder<U>);
 
 /// A message with the error that is returned if it does not decode.
 pub trait Decoded {
+    /// Bytes of the encoded message, at most. A longer one is refused before it is decoded.
+    const LONGEST: usize;
+
     /// The error if the message does not decode.
     fn unreadable() -> Status;
 }
@@ -119,13 +125,22 @@ impl<U: Message + Default + Decoded> Decoder for PlainDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let len = buf.remaining();
+        if len > U::LONGEST {
+            let max = U::LONGEST;
+            return Err(Status::out_of_range(format!(
+                "the message has {len} bytes, and at most {max} are taken"
+            )));
+        }
         self.0.decode(buf).map_err(|_| U::unreadable())
     }
 }
 
 macro_rules! decoded {
-    ($error:expr; $($package:ident::$message:ident)*) => {
+    ($error:expr; $max:expr; $($package:ident::$message:ident)*) => {
         $(impl Decoded for $package::$message {
+            const LONGEST: usize = $max;
+
             fn unreadable() -> Status {
                 $error
             }
@@ -133,16 +148,30 @@ macro_rules! decoded {
     };
 }
 
+const BAD_REQUEST: &str = "the request does not decode: send the protobuf message of this method";
+
 decoded! {
-    Status::invalid_argument("the request does not decode: send the protobuf message of this method");
+    Status::invalid_argument(BAD_REQUEST); FILES_REQUEST_MAX;
     files::StatRequest files::FindUpRequest files::ListRequest files::ReadRequest files::HashRequest
+    files::MkdirRequest
+}
+
+decoded! {
+    Status::invalid_argument(BAD_REQUEST); WRITE_REQUEST_MAX;
+    files::WriteRequest
+}
+
+// The server and the client limit these.
+decoded! {
+    Status::invalid_argument(BAD_REQUEST); usize::MAX;
     metadata::HistoryRequest metadata::ShowRequest metadata::ThreadsRequest metadata::ThreadShowRequest
     metadata::ThreadUpdateRequest metadata::ThreadArchiveRequest metadata::ThreadDeleteRequest metadata::FlushRequest
 }
 
 decoded! {
-    Status::internal("the exec-server sent an answer that does not decode");
+    Status::internal("the exec-server sent an answer that does not decode"); usize::MAX;
     files::StatResponse files::FindUpResponse files::ListPage files::ReadResponse files::HashResponse
+    files::WriteResponse files::MkdirResponse
     metadata::HistoryPage metadata::ShowResponse metadata::ThreadsPage metadata::ThreadShowResponse
     metadata::ThreadUpdateResponse metadata::ThreadArchiveResponse metadata::ThreadDeleteResponse
     metadata::FlushResponse

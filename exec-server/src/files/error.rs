@@ -6,11 +6,11 @@ use std::io;
 
 use baton_proto::files::FilesError as Detail;
 use baton_proto::files::files_error::Kind;
-use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
+use baton_proto::limits::{FILE_PIECE_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX};
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
-use crate::limits::LOOKUP_TIMEOUT;
+use crate::limits::{LOOKUP_TIMEOUT, START_TIMEOUT, WRITE_TIMEOUT};
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,22 @@ pub enum FilesError {
         send an absolute path without a root"
     )]
     NoRoots,
+    /// Client's fault.
+    #[error("something has this name already, and it must be absent")]
+    Exists,
+    /// Neither's fault.
+    #[error(
+        "the file is not the one that the request expects: read it again, and decide again what to write"
+    )]
+    Changed,
+    /// Client's fault.
+    #[error("{0}")]
+    Write(#[from] InvalidWrite),
+    /// Fault of the server's machine.
+    #[error(
+        "no space is left on the disk of the exec-server's machine, or a quota is used up; nothing was replaced"
+    )]
+    NoSpace,
     /// Client's fault: see [`LOOKUPS_QUEUE`](crate::limits::LOOKUPS_QUEUE) and
     /// [`TRANSFERS_AT_ONCE`](crate::limits::TRANSFERS_AT_ONCE).
     #[error(
@@ -78,6 +94,13 @@ pub enum FilesError {
     )]
     TimedOut,
     /// Fault of the server's machine.
+    #[error(
+        "the file system did not take the file within {} s: look whether it was written, and check the mounts of the \
+        exec-server's machine",
+        WRITE_TIMEOUT.as_secs()
+    )]
+    WriteTimedOut,
+    /// Fault of the server's machine.
     #[error("the file system or the operating system failed: {0}")]
     Io(#[source] io::Error),
 }
@@ -88,6 +111,9 @@ pub enum InvalidPath {
     /// The operating system ends a path there.
     #[error("the path contains a NUL byte")]
     Nul,
+    /// Of a file or directory that is to be made.
+    #[error("the path must end in a name, and not in `/`, `.` or `..`")]
+    NoName,
     /// A path below a root.
     #[error("a path below a root must be relative to it, without a `/` at its beginning")]
     NotRelative,
@@ -110,6 +136,40 @@ pub enum InvalidMarkers {
     Name,
 }
 
+/// What is wrong with the requests of a `Write`. The target is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidWrite {
+    /// The first request is of another kind, or there is none in time.
+    #[error("the first request of Write must be WriteStart, within {} s", START_TIMEOUT.as_secs())]
+    NotFirst,
+    /// Of a hash.
+    #[error("a hash is 32 bytes of SHA-256, or empty")]
+    Hash,
+    /// Conditions that exclude each other.
+    #[error("a file cannot be absent and have a hash: state one condition")]
+    Conditions,
+    /// A second start, or a kind that this version does not know.
+    #[error("a request of Write is out of order or of no known kind")]
+    OutOfOrder,
+    /// A gap or a repetition.
+    #[error("the bytes continue at {expected}, not at {received}")]
+    Offset {
+        /// Bytes received so far.
+        expected: u64,
+        /// The value in the request.
+        received: u64,
+    },
+    /// More than [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX).
+    #[error("a piece of a file has at most {FILE_PIECE_MAX} bytes")]
+    Piece,
+    /// The requests ended before `WriteEnd`, so the file may be incomplete.
+    #[error("the requests ended before WriteEnd")]
+    Cut,
+    /// The bytes do not have the hash of `WriteEnd`.
+    #[error("the bytes that arrived do not have the hash of WriteEnd")]
+    OtherBytes,
+}
+
 impl FilesError {
     /// What an error of the operating system says about a start directory.
     pub(super) fn of_start(error: io::Error) -> Self {
@@ -129,6 +189,8 @@ impl FilesError {
             Errno::NAMETOOLONG => InvalidPath::TooLong.into(),
             // A socket, or a device without a driver.
             Errno::NXIO => Self::NotRegular,
+            Errno::ROFS => Self::Forbidden,
+            Errno::NOSPC | Errno::DQUOT => Self::NoSpace,
             errno => Self::Io(errno.into()),
         }
     }
@@ -151,8 +213,12 @@ impl From<FilesError> for Status {
             FilesError::NotRegular => (Code::FailedPrecondition, Kind::NotRegular),
             FilesError::OutsideRoot => (Code::PermissionDenied, Kind::OutsideRoot),
             FilesError::NoRoots => (Code::FailedPrecondition, Kind::NoRoots),
+            FilesError::Exists => (Code::AlreadyExists, Kind::Exists),
+            FilesError::Changed => (Code::Aborted, Kind::Changed),
+            FilesError::Write(_) => (Code::InvalidArgument, Kind::InvalidWrite),
+            FilesError::NoSpace => (Code::ResourceExhausted, Kind::NoSpace),
             FilesError::Busy => (Code::ResourceExhausted, Kind::Busy),
-            FilesError::TimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
+            FilesError::TimedOut | FilesError::WriteTimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
             FilesError::Io(_) => (Code::Unavailable, Kind::IoFailed),
         };
         let detail = Detail {
@@ -166,6 +232,12 @@ impl From<FilesError> for Status {
 
 impl From<InvalidPath> for Status {
     fn from(error: InvalidPath) -> Self {
+        FilesError::from(error).into()
+    }
+}
+
+impl From<InvalidWrite> for Status {
+    fn from(error: InvalidWrite) -> Self {
         FilesError::from(error).into()
     }
 }

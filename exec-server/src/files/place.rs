@@ -6,7 +6,7 @@
 //! What is opened is first a location only (O_PATH), which neither waits for a FIFO's writer nor touches a device. Only
 //! what proves to be a regular file or a directory is then opened for reading, by its descriptor and not by its name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
@@ -84,6 +84,55 @@ impl Place {
     }
 }
 
+/// A name in a directory, which need not exist.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    directory: Place,
+    name: OsString,
+}
+
+impl TryFrom<Option<files::Place>> for Target {
+    type Error = InvalidPath;
+
+    fn try_from(place: Option<files::Place>) -> Result<Self, InvalidPath> {
+        let files::Place { root, path } = place.unwrap_or_default();
+        // The whole path must be one, too: an empty directory would be the default directory.
+        Place::try_from(Some(files::Place {
+            root: root.clone(),
+            path: path.clone(),
+        }))?;
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let name = path.slice(slash.map_or(0, |slash| slash + 1)..);
+        if matches!(&name[..], b"" | b"." | b"..") {
+            return Err(InvalidPath::NoName);
+        }
+        let directory = match slash {
+            Some(0) => Bytes::from_static(b"/"),
+            slash => path.slice(..slash.unwrap_or(0)),
+        };
+        let place = files::Place {
+            root,
+            path: directory,
+        };
+        Ok(Self {
+            directory: Place::try_from(Some(place))?,
+            name: OsString::from_vec(name.into()),
+        })
+    }
+}
+
+impl Target {
+    /// The location of the directory, after its links. Waits for the file system.
+    pub(super) fn directory(&self, default: Directory) -> Result<OwnedFd, FilesError> {
+        self.directory.locate(default)
+    }
+
+    /// One name, and not `.` or `..`.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+}
+
 /// Opens `path`, which stays below the directory `root`.
 pub(super) fn beneath(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, FilesError> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -133,6 +182,39 @@ mod tests {
             root: root.map(Bytes::from_static),
             path: Bytes::from_static(path),
         }))
+    }
+
+    #[test]
+    fn a_target_is_a_name_in_a_directory() {
+        let target = |root: Option<&'static [u8]>, path: &'static [u8]| {
+            Target::try_from(Some(files::Place {
+                root: root.map(Bytes::from_static),
+                path: Bytes::from_static(path),
+            }))
+        };
+        for (root, path, directory, name) in [
+            (None, &b"/a"[..], &b"/"[..], "a"),
+            (None, b"/a/b", b"/a", "b"),
+            (None, b"/a//b", b"/a/", "b"),
+            (Some(&b"/srv"[..]), b"a", b"", "a"),
+            (Some(b""), b"../a/...", b"../a", "..."),
+        ] {
+            let found = target(root, path).unwrap();
+            assert_eq!(found.name(), name);
+            assert_eq!(found.directory, place(root, directory).unwrap(), "{path:?}");
+        }
+        for (root, path, error) in [
+            (None, &b""[..], InvalidPath::NoName),
+            (None, b"/", InvalidPath::NoName),
+            (None, b"/a/", InvalidPath::NoName),
+            (None, b"/a/..", InvalidPath::NoName),
+            (Some(&b"/srv"[..]), b"", InvalidPath::NoName),
+            (Some(b"/srv"), b".", InvalidPath::NoName),
+            (None, b"a", InvalidPath::Relative),
+            (Some(b"/srv"), b"/a", InvalidPath::NotRelative),
+        ] {
+            assert_eq!(target(root, path), Err(error), "{path:?}");
+        }
     }
 
     #[test]

@@ -53,12 +53,7 @@ impl Reader {
         if wanted == 0 || is_beyond {
             return Ok(0);
         }
-        let read = loop {
-            match self.file.read_at(&mut piece[..wanted], self.offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read.map_err(FilesError::Io)?,
-            }
-        };
+        let read = read_at(&self.file, &mut piece[..wanted], self.offset)?;
         self.offset += read as u64;
         self.left -= read as u64;
         Ok(read)
@@ -145,6 +140,30 @@ pub(super) fn hash(
         changed: reader.is_changed()?,
     }))?;
     Ok(())
+}
+
+/// The hash of a whole open file.
+pub(super) fn hash_of(file: &File) -> Result<Bytes, FilesError> {
+    let (mut context, mut piece, mut offset) = (Context::new(&SHA256), vec![0; FILE_PIECE_MAX], 0);
+    loop {
+        match read_at(file, &mut piece, offset)? {
+            0 => return Ok(sha256(context)),
+            read => {
+                context.update(&piece[..read]);
+                offset += read as u64;
+            }
+        }
+    }
+}
+
+/// The number of bytes that were read; 0 at the end of the file.
+fn read_at(file: &File, piece: &mut [u8], offset: u64) -> Result<usize, FilesError> {
+    loop {
+        match file.read_at(piece, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read.map_err(FilesError::Io),
+        }
+    }
 }
 
 pub(super) fn sha256(context: Context) -> Bytes {

@@ -1,5 +1,5 @@
-//! Runs transfers, a bounded number at a time: work that gives a client many messages, each on a thread that may wait
-//! for the file system and for the client.
+//! Runs transfers, a bounded number at a time: work that gives a client many messages or takes many from it, each on a
+//! thread that may wait for the file system and for the client.
 //!
 //! Clients share the slots by key, as in [`lookups`](super::lookups). The thread waits while its client does not take
 //! what was read. When the client is gone, it ends at its next message. A thread that the file system holds up keeps its
@@ -8,15 +8,16 @@
 use std::thread;
 
 use baton_channel::key::PublicKey;
-use baton_channel::slots::{SlotLimits, Slots};
+use baton_channel::slots::{Slot, SlotLimits, Slots};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::Status;
 
 use super::error::FilesError;
 use crate::limits::{
     LOOKUP_TIMEOUT, SHARE_OF_FREE, TRANSFER_OUTBOX, TRANSFER_STACK, TRANSFERS_AT_ONCE, TRANSFERS_QUEUE,
+    WRITE_TIMEOUT,
 };
 
 /// See the [module](self). Clones share the slots.
@@ -47,6 +48,15 @@ impl<T> Outbox<T> {
     pub(super) fn put(&self, message: T) -> Result<(), Gone> {
         self.0.blocking_send(Given::Message(message)).map_err(|_| Gone)
     }
+}
+
+/// Where a transfer's thread gets its messages.
+pub(super) struct Inbox<T>(mpsc::Receiver<T>);
+
+/// A transfer that takes messages. Drop tells the thread that there are no further ones.
+pub(super) struct Reception<T, R> {
+    pieces: Option<mpsc::Sender<T>>,
+    answered: oneshot::Receiver<Result<R, FilesError>>,
 }
 
 /// Why a transfer's thread ends early.
@@ -85,29 +95,103 @@ impl Transfers {
         client: PublicKey,
         work: impl FnOnce(&Outbox<T>) -> Result<(), Stop> + Send + 'static,
     ) -> Result<Transfer<T>, FilesError> {
-        let request = self.0.request(client).map_err(|_| FilesError::Busy)?;
-        let granted = timeout(LOOKUP_TIMEOUT, request.granted()).await;
-        let slot = granted.map_err(|_| FilesError::Busy)?;
         let (sender, messages) = mpsc::channel(TRANSFER_OUTBOX);
-        let transfer = thread::Builder::new()
-            .name("baton-transfer".to_owned())
-            .stack_size(TRANSFER_STACK);
-        transfer
-            .spawn(move || {
-                let outbox = Outbox(sender);
-                let end = match work(&outbox) {
-                    Ok(()) => Ok(()),
-                    Err(Stop::Failed(error)) => Err(error),
-                    Err(Stop::Gone) => return,
-                };
-                // Before the end, so that a client that has it finds the slot free.
-                drop(slot);
-                let _ = outbox.0.blocking_send(Given::End(end));
-            })
-            .map_err(FilesError::Io)?;
+        let run = move |slot| {
+            let outbox = Outbox(sender);
+            let end = match work(&outbox) {
+                Ok(()) => Ok(()),
+                Err(Stop::Failed(error)) => Err(error),
+                Err(Stop::Gone) => return,
+            };
+            // Before the end, so that a client that has it finds the slot free.
+            drop(slot);
+            let _ = outbox.0.blocking_send(Given::End(end));
+        };
+        self.spawn(client, run).await?;
         Ok(Transfer {
             messages: Some(messages),
         })
+    }
+
+    /// Runs `work` on a thread, as soon as there is a slot. It takes messages and gives one answer.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(super) async fn receive<T: Send + 'static, R: Send + 'static>(
+        &self,
+        client: PublicKey,
+        work: impl FnOnce(&mut Inbox<T>) -> Result<R, FilesError> + Send + 'static,
+    ) -> Result<Reception<T, R>, FilesError> {
+        let (pieces, received) = mpsc::channel(TRANSFER_OUTBOX);
+        let (answer, answered) = oneshot::channel();
+        let run = move |slot| {
+            let answered = work(&mut Inbox(received));
+            drop(slot);
+            let _ = answer.send(answered);
+        };
+        self.spawn(client, run).await?;
+        Ok(Reception {
+            pieces: Some(pieces),
+            answered,
+        })
+    }
+
+    async fn spawn(
+        &self,
+        client: PublicKey,
+        run: impl FnOnce(Slot<PublicKey>) + Send + 'static,
+    ) -> Result<(), FilesError> {
+        let request = self.0.request(client).map_err(|_| FilesError::Busy)?;
+        let granted = timeout(LOOKUP_TIMEOUT, request.granted()).await;
+        let slot = granted.map_err(|_| FilesError::Busy)?;
+        let transfer = thread::Builder::new()
+            .name("baton-transfer".to_owned())
+            .stack_size(TRANSFER_STACK);
+        transfer.spawn(move || run(slot)).map_err(FilesError::Io)?;
+        Ok(())
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Waits for the next message. `None`: there is none any more. Only for threads outside of the runtime.
+    pub(super) fn take(&mut self) -> Option<T> {
+        self.0.blocking_recv()
+    }
+}
+
+impl<T: Send, R> Reception<T, R> {
+    /// Gives a message to the thread; waits until it has room. `Some`: the thread has ended with this answer.
+    ///
+    /// # Errors
+    /// [`FilesError::WriteTimedOut`]: no room within [`WRITE_TIMEOUT`]. What the thread has failed with.
+    pub(super) async fn give(&mut self, message: T) -> Result<Option<R>, FilesError> {
+        let Some(pieces) = &self.pieces else {
+            return self.answer().await.map(Some);
+        };
+        match timeout(WRITE_TIMEOUT, pieces.send(message)).await {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(_)) => self.answer().await.map(Some),
+            Err(_) => Err(FilesError::WriteTimedOut),
+        }
+    }
+
+    /// Waits for the thread's answer without giving more. Cancellation safe.
+    ///
+    /// # Errors
+    /// What the thread has failed with.
+    pub(super) async fn early_answer(&mut self) -> Result<R, FilesError> {
+        let lost = || FilesError::Io(std::io::Error::other("a transfer has failed"));
+        (&mut self.answered).await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Tells the thread that there are no further messages, and waits for its answer.
+    ///
+    /// # Errors
+    /// [`FilesError::WriteTimedOut`]: no answer within [`WRITE_TIMEOUT`]. What the thread has failed with.
+    pub(super) async fn answer(&mut self) -> Result<R, FilesError> {
+        self.pieces = None;
+        let answer = timeout(WRITE_TIMEOUT, self.early_answer()).await;
+        answer.unwrap_or(Err(FilesError::WriteTimedOut))
     }
 }
 

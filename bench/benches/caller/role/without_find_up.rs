@@ -11,12 +11,12 @@ use baton_channel::{Notice, Routes, Server};
 use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, FilesService};
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, ReadRequest, StatRequest,
-    StatResponse,
+    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, MkdirRequest, MkdirResponse,
+    ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
 };
 use baton_rpc::files::files_server::{Files, FilesServer};
 use tokio::sync::Notify;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::runtime;
 
@@ -36,6 +36,14 @@ impl Files for WithoutFindUp {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn write(&self, _: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn mkdir(&self, _: Request<MkdirRequest>) -> Result<Response<MkdirResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 
