@@ -4,6 +4,7 @@
 mod list;
 mod place;
 mod read;
+mod write;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -28,6 +29,7 @@ use crate::error::{TransportFailure, status_text};
 pub use list::{DirectoryEntry, Listing};
 pub use place::FilePlace;
 pub use read::{FileEnd, FileHash, FilePart, FileReader};
+pub use write::{FileWriter, WriteCondition, WriteOptions, Written};
 
 /// Looks at, reads and writes the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.
 ///

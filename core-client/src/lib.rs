@@ -45,8 +45,9 @@ pub use client::{Client, Output, PingedSession};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
 pub use files::{
-    DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileStatus, Files,
-    FilesError, FilesFailure, Listing, ProjectRoot, Stat, Unreadable, UnreadableReason, UpwardSearch,
+    DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileStatus, FileWriter,
+    Files, FilesError, FilesFailure, Listing, ProjectRoot, Stat, Unreadable, UnreadableReason, UpwardSearch,
+    WriteCondition, WriteOptions, Written,
 };
 pub use marker::MarkerError;
 pub use memory::keep_freed_memory;

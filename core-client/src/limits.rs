@@ -12,6 +12,10 @@ pub const OUTBOX: usize = 8;
 /// Largest chunk of standard input in one message: one write to the command's pipe.
 pub const STDIN_CHUNK: usize = 128 * 1024;
 
+/// Pieces of a file that wait to be sent. With [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) it bounds what
+/// a [`crate::FileWriter`] holds to 512 KiB, beside the session's window.
+pub const WRITE_OUTBOX: usize = 4;
+
 /// Ancestors that are probed at once for a project root, where the exec-server has no `FindUp`: most roots are nearer.
 /// With 16 markers that is half of the calls of a session.
 pub const PROBED_AT_ONCE: usize = 8;

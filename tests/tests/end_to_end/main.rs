@@ -9,7 +9,7 @@
 //! * `call_end`: the call end that history has of a command;
 //! * `inherited`: what a command inherits from its exec-server, and what it does not;
 //! * `spawn`: how an exec-server creates processes, also in a sandbox;
-//! * `remote_files`: files of the exec-server's machine, listed and read by the client library;
+//! * `remote_files`: files of the exec-server's machine, listed, read and written by the client library;
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
 //! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use baton_core_client::{FileKind, FilePart, FilePlace, FilesError, FilesFailure};
+use baton_core_client::{
+    FileKind, FilePart, FilePlace, FilesError, FilesFailure, WriteCondition, WriteOptions,
+};
 
 use crate::support::Testbed;
 
@@ -62,6 +64,37 @@ fn a_tree_is_listed_and_its_files_are_read_through_a_relay() {
         for _ in 0..100 {
             files.read(root.join("large"), FilePart::default()).await.unwrap();
         }
+        client.close().await;
+    });
+}
+
+#[test]
+fn a_file_is_read_changed_and_replaced_through_a_relay_unless_another_was_faster() {
+    let testbed = Testbed::new();
+    let root = testbed.home.file("tree");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = testbed.client();
+        let files = client.files();
+        let place = || FilePlace::beneath(&root, "a/b/file");
+        assert!(files.mkdir_all(root.join("a/b"), None).await.unwrap());
+        let options = |condition| WriteOptions {
+            condition,
+            ..WriteOptions::default()
+        };
+        // More than one window.
+        let content: Vec<u8> = (0..5 << 20).map(|at: u32| (at % 251) as u8).collect();
+        let written = files.write(place(), options(WriteCondition::Absent), content.clone());
+        let first = WriteCondition::Sha256(written.await.unwrap().sha256);
+        assert!(fs::read(root.join("a/b/file")).unwrap() == content);
+        files.write(place(), options(first), "mine").await.unwrap();
+        let slower = files.write(place(), options(first), "theirs").await.unwrap_err();
+        let FilesError::Failed { failure, .. } = slower else {
+            panic!("{slower:?}")
+        };
+        assert_eq!(failure, FilesFailure::Changed);
+        let output = client.run(baton_core_client::Command::new("cat").arg(root.join("a/b/file")));
+        assert_eq!(output.await.unwrap().stdout, b"mine");
         client.close().await;
     });
 }
