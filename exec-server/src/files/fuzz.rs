@@ -4,15 +4,16 @@
 use std::os::unix::ffi::OsStrExt;
 
 use baton_fuzz::Target;
-use baton_proto::files::{FilesError as Detail, FindUpRequest, StatRequest};
+use baton_proto::files::{FilesError as Detail, FindUpRequest, ListRequest, Place as WirePlace, StatRequest};
 use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
 use bytes::Bytes;
 use prost::Message as _;
 use tonic::{Code, Status};
 
+use super::place::{Place, Target as PlaceTarget};
 use super::request::{Markers, RequestedPath};
 
-/// The input: an encoded `FindUpRequest`, which also decodes as a `StatRequest` if it has no marker.
+/// The input: an encoded `FindUpRequest`, which also decodes as a `StatRequest` if it has no marker; or a `ListRequest`.
 pub(crate) const REQUESTS: Target = Target {
     name: "files-requests",
     run,
@@ -22,6 +23,9 @@ pub(crate) const REQUESTS: Target = Target {
 fn run(input: &[u8]) {
     if let Ok(request) = StatRequest::decode(input) {
         check_path(request.path);
+    }
+    if let Ok(ListRequest { place }) = ListRequest::decode(input) {
+        check_place(place);
     }
     let Ok(FindUpRequest { start, markers }) = FindUpRequest::decode(input) else {
         return;
@@ -44,6 +48,31 @@ fn run(input: &[u8]) {
                 );
                 assert_eq!(path.parent(), Some("/a".as_ref()), "{name:?}");
             }
+        }
+        Err(error) => assert_typed(error.into()),
+    }
+}
+
+fn check_place(asked: Option<WirePlace>) {
+    let WirePlace { root, path } = asked.clone().unwrap_or_default();
+    match Place::try_from(asked.clone()) {
+        Ok(Place::Anywhere(_)) => assert!(root.is_none() && (path.is_empty() || path.starts_with(b"/"))),
+        Ok(Place::Beneath { path: checked, .. }) => {
+            assert!(root.is_some() && checked.is_relative() && !path.contains(&0));
+        }
+        Err(error) => {
+            assert!(
+                PlaceTarget::try_from(asked.clone()).is_err(),
+                "a target that is no place"
+            );
+            assert_typed(error.into());
+        }
+    }
+    match PlaceTarget::try_from(asked) {
+        Ok(target) => {
+            let name = target.name().as_bytes();
+            assert!(path.ends_with(name) && !name.is_empty() && !name.contains(&b'/'));
+            assert!(!matches!(name, b"." | b".."), "{name:?}");
         }
         Err(error) => assert_typed(error.into()),
     }
@@ -75,6 +104,13 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         }
         .encode_to_vec()
     };
+    let place = |root: Option<&'static [u8]>, path: &'static [u8]| {
+        let place = WirePlace {
+            root: root.map(Bytes::from_static),
+            path: Bytes::from_static(path),
+        };
+        ListRequest { place: Some(place) }.encode_to_vec()
+    };
     let long = [&b"/"[..], &[b'a'; PATH_MAX]].concat();
     vec![
         (
@@ -87,6 +123,16 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("too-long", request(&long, &[&[b'm'; NAME_MAX + 1]])),
         ("no-names", request(b"/", &[b"", b".", b"..", b"a/b"])),
         ("no-marker", request(b"/a", &[])),
+        ("a-place", place(None, b"/srv/project/src")),
+        (
+            "a-place-below-a-root",
+            place(Some(b"/srv/project"), b"src/../main.rs"),
+        ),
+        ("a-place-without-a-name", place(Some(b""), b"src/..")),
+        (
+            "an-absolute-place-below-a-root",
+            place(Some(b"/srv"), b"/etc/passwd"),
+        ),
         ("too-many", request(b"/a", &[&b"m"[..]; MARKERS_MAX + 1])),
         (
             "a-stat",
