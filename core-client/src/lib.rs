@@ -3,7 +3,8 @@
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
 //! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
 //! with a writer for its standard input. [`Client::records`] returns records of earlier commands. [`Client::files`]
-//! looks at files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a turn changed.
+//! looks at, reads and writes files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a
+//! turn changed.
 //!
 //! ```no_run
 //! use baton_core_client::{Client, Command, Seed};

@@ -1,8 +1,8 @@
-//! Runs processes for clients, the service `baton.exec.v1.Exec`, and looks at files, `baton.files.v1.Files`.
+//! Runs processes for clients, the service `baton.exec.v1.Exec`, and reads and writes files, `baton.files.v1.Files`.
 //!
 //! * [`server`]: a complete exec-server, mounted on a channel, with an ordered shutdown;
 //! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
-//! * [`files`]: looks at the file system, in threads that it may hold up;
+//! * [`files`]: looks at, reads and writes files, in threads that the file system may hold up;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * `warm`: the service `baton.warm.v1.Warm`, a board of what clients keep warm;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
