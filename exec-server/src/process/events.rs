@@ -19,7 +19,7 @@ use super::ticker::Ticker;
 /// The events of one process, in order. An event leaves the log when it is handed to the transport. A slow client stops
 /// the child through the transport's flow control.
 ///
-/// Dropping it before the end means that the call was cut short, which ends its [`Attachment`] to the process. The
+/// Dropping it before the end means that the call was cut short, which ends its attachment to the process. The
 /// stream of a repeated start has only `Exited` and `Closed`, and dropping it has no effect.
 #[derive(Debug)]
 pub struct Events(Source);
