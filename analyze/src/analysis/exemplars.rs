@@ -59,6 +59,7 @@ mod tests {
             last = bin(value);
             assert!(value < 32 || bin(value) < bin(value + value / 31 + 1), "{value}");
         }
+        assert!(bin(u64::MAX) < 2_080);
     }
 
     #[test]

@@ -13,10 +13,10 @@ impl Comparison {
         let counts = &self.counts;
         let side = |side: usize| {
             json!({
-            "runs": counts.runs[side],
-            "blocks": counts.blocks[side],
-            "left_out": counts.left_out[side],
-            "input": self.faults[side].json(),
+                "runs": counts.runs[side],
+                "blocks": counts.blocks[side],
+                "left_out": counts.left_out[side],
+                "input": self.faults[side].json(),
             })
         };
         json!({
