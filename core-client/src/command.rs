@@ -250,6 +250,7 @@ impl Command {
             step: self.step,
             family: self.family.map_or_else(Default::default, Family::to_wire).into(),
             grace_ms: u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX),
+            kill_grace_ms: None,
         }
     }
 }

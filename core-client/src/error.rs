@@ -67,6 +67,8 @@ pub enum StartFailure {
     InvalidAck,
     /// A report of a marker that the exec-server did not accept.
     InvalidMarker,
+    /// A signal that the exec-server does not know.
+    InvalidSignal,
     /// The process id is in use.
     Conflict,
     /// The start was meant for an earlier epoch of the exec-server.
@@ -89,12 +91,14 @@ impl StartFailure {
             Kind::InvalidStdin => Self::InvalidStdin,
             Kind::InvalidAck => Self::InvalidAck,
             Kind::InvalidMarker => Self::InvalidMarker,
+            Kind::InvalidSignal => Self::InvalidSignal,
             Kind::Conflict => Self::Conflict,
             Kind::Lost => Self::Lost,
             Kind::SpawnFailed => Self::SpawnFailed,
             Kind::TooManyProcesses => Self::TooManyProcesses,
             Kind::NotDurable => Self::NotDurable,
-            Kind::Unspecified => return None,
+            // No `Run` fails like this.
+            Kind::UnknownProcess | Kind::Unspecified => return None,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Why a `Run` fails, and its encoding: a gRPC code, a message, and an `ExecError` in the status details.
+//! Why a call fails, and its encoding: a gRPC code, a message, and an `ExecError` in the status details.
 //!
 //! No message holds an argument or a variable, because a status message may be exported as telemetry.
 
@@ -205,9 +205,26 @@ pub enum RequestError {
     /// A marker that this version does not know.
     #[error("an unknown marker was reported")]
     UnknownMarker,
+    /// A `Signal` without the name of a POSIX signal.
+    #[error("a Signal has no name of a POSIX signal: send one like INT, in upper case and without SIG")]
+    UnknownSignal,
     /// Not a request, or too long.
     #[error("a request could not be read")]
     Unreadable,
+}
+
+/// A signal was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignalError {
+    /// Server's fault: the request's extensions have no `Peer`.
+    #[error("the caller of this request is not known")]
+    Unauthenticated,
+    /// Client's fault: the request names no POSIX signal.
+    #[error("{}", RequestError::UnknownSignal)]
+    Unknown,
+    /// Client's fault, or the process has ended meanwhile. Another client's process is not told apart from none.
+    #[error("no process of this client's key has this id, or it has ended")]
+    UnknownProcess,
 }
 
 impl From<StartError> for Status {
@@ -253,11 +270,23 @@ impl From<RequestError> for Status {
             | RequestError::StdinOffset { .. }
             | RequestError::StdinCut => Kind::InvalidStdin,
             RequestError::MarkerWithoutFamily | RequestError::UnknownMarker => Kind::InvalidMarker,
+            RequestError::UnknownSignal => Kind::InvalidSignal,
             RequestError::SecondStart | RequestError::Unknown | RequestError::Unreadable => {
                 Kind::InvalidStart
             }
         };
         detailed(Code::InvalidArgument, kind, error.to_string())
+    }
+}
+
+impl From<SignalError> for Status {
+    fn from(error: SignalError) -> Self {
+        let message = error.to_string();
+        match error {
+            SignalError::Unauthenticated => Status::unauthenticated(message),
+            SignalError::Unknown => detailed(Code::InvalidArgument, Kind::InvalidSignal, message),
+            SignalError::UnknownProcess => detailed(Code::NotFound, Kind::UnknownProcess, message),
+        }
     }
 }
 

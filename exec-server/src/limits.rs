@@ -107,10 +107,15 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
 /// Longest drain a client may ask for; more is cut to this. Protects the process table.
 pub const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Time between SIGTERM and SIGKILL when a client is gone or the server shuts down. Shells and build tools can remove
-/// their temporary files, and a process that ignores SIGTERM hardly outlives its caller. The process keeps its slot in
-/// the table for this time.
+/// Time between SIGTERM and SIGKILL when a client is gone, may not decide any more, or the server shuts down. Shells and
+/// build tools can remove their temporary files, and a process that ignores SIGTERM hardly outlives its caller. The
+/// process keeps its slot in the table for this time. Also the default of `Start.kill_grace_ms`.
 pub const KILL_GRACE: Duration = Duration::from_millis(200);
+
+/// Longest `Start.kill_grace_ms`; more is cut to this. Time for a database to close or for a deployment to roll back. It
+/// bounds how long a process keeps its slot after its client has ended it; within it the process still ends when its
+/// client's key is revoked or the server shuts down.
+pub const KILL_GRACE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Default of [`Settings::max_grace`](crate::Settings): the longest time that a process may outlive its session. A
 /// laptop that sleeps through a meeting finds its build. A process in its grace keeps its slot, within its client's

@@ -10,8 +10,11 @@
 //! to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
 //! of [`crate::records`].
 //!
-//! Five state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
-//! of its family), `grace` (how long it outlives its session), `kill` (which signal, and when) and [`crate::log`].
+//! `signal` are the signals that a client sends, which wait for the driver.
+//!
+//! Six state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
+//! of its family), `grace` (how long it outlives its session), `stop` (why it is killed, and how much time it has),
+//! `kill` (when SIGKILL follows) and [`crate::log`].
 
 mod attachment;
 mod backend;
@@ -31,9 +34,11 @@ mod reporter;
 mod retention;
 mod segments;
 mod shares;
+mod signal;
 mod spawn;
 mod state;
 mod stdin;
+mod stop;
 mod table;
 mod telemetry;
 mod ticker;
@@ -43,4 +48,5 @@ pub(crate) use driver::{CallContext, Processes, run};
 pub use events::Events;
 pub use launch::Launch;
 pub use pipe::Pipe;
+pub(crate) use signal::ClientSignal;
 pub(crate) use table::ProcessTable;

@@ -161,8 +161,13 @@ impl<S> Builder<S> {
         let service = ExecService::with(self.server.epoch(), &self.settings)?
             .records(self.records)
             .revocations(self.server.revocations());
-        let of_files = [Features::FIND_UP, Features::READ_FILES, Features::WRITE_FILES];
-        let mut server = of_files.into_iter().fold(self.server, Server::announce);
+        let features = [
+            Features::FIND_UP,
+            Features::READ_FILES,
+            Features::WRITE_FILES,
+            Features::SIGNALS,
+        ];
+        let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {
             server = server.announce(Features::OUTLIVES_SESSION);
         }

@@ -7,7 +7,7 @@ use baton_channel::Revocations;
 use baton_channel::allow::Peer;
 use baton_proto::Epoch;
 use baton_proto::exec::run_request::Kind;
-use baton_proto::exec::{RunRequest, Start};
+use baton_proto::exec::{RunRequest, SignalRequest, SignalResponse, Start};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -18,6 +18,8 @@ use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, P
 use crate::records::Records;
 use crate::settings::Settings;
 use crate::{CloneUnavailable, SpawnMethod};
+
+mod signal;
 
 /// Runs processes. Clones share one process table.
 ///
@@ -145,6 +147,11 @@ impl<B: Backend> Exec for ExecService<B> {
         let mut events = process::run(&self.processes, &client, launch, context, requests).await?;
         events.settled().await?;
         Ok(Response::new(events))
+    }
+
+    async fn signal(&self, request: Request<SignalRequest>) -> Result<Response<SignalResponse>, Status> {
+        signal::signal(&self.processes.table, request)?;
+        Ok(Response::new(SignalResponse {}))
     }
 }
 

@@ -15,13 +15,19 @@ impl Features {
     pub const READ_FILES: u32 = 3;
     /// Feature 4: the exec-server has `Write` and `Mkdir` of `baton.files.v1.Files`.
     pub const WRITE_FILES: u32 = 4;
+    /// Feature 6: the exec-server takes `Signal` in a `Run`, has `baton.exec.v1.Exec/Signal`, and heeds
+    /// `Start.kill_grace_ms`.
+    pub const SIGNALS: u32 = 6;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
 
     /// The features of services that an exec-server may not mount, or whose settings switch them off.
-    const OPTIONAL: u64 =
-        1 << Self::FIND_UP | 1 << Self::OUTLIVES_SESSION | 1 << Self::READ_FILES | 1 << Self::WRITE_FILES;
+    const OPTIONAL: u64 = 1 << Self::FIND_UP
+        | 1 << Self::OUTLIVES_SESSION
+        | 1 << Self::READ_FILES
+        | 1 << Self::WRITE_FILES
+        | 1 << Self::SIGNALS;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
@@ -83,6 +89,7 @@ mod tests {
             Features::OUTLIVES_SESSION,
             Features::READ_FILES,
             Features::WRITE_FILES,
+            Features::SIGNALS,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

@@ -14,10 +14,12 @@ pub mod header;
 mod id;
 pub mod limits;
 pub mod registration;
+mod signal;
 mod start;
 
 pub use features::Features;
 pub use id::{Epoch, ExecServerId, IdError, ProcessId, SessionId};
+pub use signal::{Signal, UnknownSignal};
 
 /// `baton.relay.v1`: the outer wire.
 pub mod relay {

@@ -89,6 +89,10 @@ mod tests {
                 grace_ms: 1,
                 ..start.clone()
             },
+            Start {
+                kill_grace_ms: Some(0),
+                ..start.clone()
+            },
         ];
         for other in others {
             assert_ne!(start.parameters(), other.parameters(), "{other:?}");

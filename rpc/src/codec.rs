@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
-use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
+use baton_proto::exec::{ExecError, ProcessEvent, RunRequest, SignalRequest, SignalResponse};
 use baton_proto::limits::{
     ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX,
     WRITE_REQUEST_MAX,
@@ -237,7 +237,7 @@ macro_rules! unrepeated {
     };
 }
 
-unrepeated! { WatchRequest PingRequest PingResponse PublishResponse }
+unrepeated! { WatchRequest PingRequest PingResponse PublishResponse SignalRequest SignalResponse }
 
 /// The number of repeated entries of a `Start`.
 #[derive(Default)]

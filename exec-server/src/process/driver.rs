@@ -1,9 +1,10 @@
 //! The task of one process: reads its pipes, watches its exit, writes its stdin, kills and reaps it.
 //!
 //! The task owns the process for the process table. It is separate from the RPC that started the process, so that the
-//! exit is observed while the client reads nothing, and the process does not depend on its call. Within one wake-up the order is: requests, stop, pipes, exit,
-//! deadlines. Pipes come before the exit, because a short command's output and exit often arrive together, and its
-//! output should come first. The exit never waits for a pipe, since one turn reads at most [`READS_PER_TURN`] times.
+//! exit is observed while the client reads nothing, and the process does not depend on its call. Within one wake-up the
+//! order is: requests, signals, stop, pipes, exit, deadlines. Pipes come before the exit, because a short command's
+//! output and exit often arrive together, and its output should come first. The exit never waits for a pipe, since one
+//! turn reads at most [`READS_PER_TURN`] times.
 
 use std::ffi::CStr;
 use std::future::{Future, poll_fn};
@@ -26,6 +27,7 @@ use baton_trace::record::Anchor;
 use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
+use rustix::process::Signal;
 use tokio::io::AsyncRead;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
@@ -39,12 +41,13 @@ use super::launch::Launch;
 use super::lifecycle::Lifecycle;
 use super::output::ReadBuffer;
 use super::reporter::LifecycleReporter;
+use super::signal::PendingSignals;
 use super::state::{Orders, ProcessState};
 use super::stdin;
 use super::table::{ProcessTable, Registration, StartEntry};
 use super::ticker::Wait;
 use crate::error::{RequestError, StartError, exit_status_lost};
-use crate::limits::READS_PER_TURN;
+use crate::limits::{KILL_GRACE, READS_PER_TURN};
 use crate::records::{Accepted, Records};
 use crate::termination::{Close, Exit, StopReason};
 
@@ -93,8 +96,10 @@ pub(crate) async fn run<B: Backend>(
     launch.start_in(home.as_deref());
     let (drain, family) = (launch.drain, launch.family);
     let grace = launch.grace.min(*max_grace);
-    // Most processes have no grace, and do not need it.
-    let revocations = revocations.as_ref().filter(|_| !grace.is_zero()).cloned();
+    let kill_grace = launch.kill_grace;
+    // A process without either grace ends with its session, which is watched.
+    let may_outlive = !grace.is_zero() || kill_grace > KILL_GRACE;
+    let revocations = revocations.as_ref().filter(|_| may_outlive).cloned();
     let key = (client.key, launch.process_id);
     let mut registration = match table.register(key, launch.parameters, accepted)? {
         StartEntry::New(registration) => registration,
@@ -150,7 +155,12 @@ pub(crate) async fn run<B: Backend>(
     let started_delay = table.started_delay(has_stdin).clone();
     let events = Events::new(state.clone(), started_delay, end.clone(), reporter.delivery());
     let deadline = deadline.map(|CallDeadline(at)| at);
-    state.starts(group.pid(), exec.clone(), Grace::new(grace, deadline));
+    state.starts(
+        group.pid(),
+        exec.clone(),
+        Grace::new(grace, deadline),
+        kill_grace,
+    );
     let mut driver = Driver::<B> {
         exec,
         group,
@@ -161,6 +171,7 @@ pub(crate) async fn run<B: Backend>(
         turn: OutputStream::Stdout,
         lifecycle: Lifecycle::new(begun, spawned, drain, family),
         kill: Kill::Idle,
+        kill_grace,
         timer: None,
         state: state.clone(),
         reporter,
@@ -243,6 +254,8 @@ struct Driver<B: Backend> {
     turn: OutputStream,
     lifecycle: Lifecycle,
     kill: Kill,
+    /// The time that the client states between a signal that ends and SIGKILL.
+    kill_grace: Duration,
     /// `None` for most processes, which never have a deadline.
     timer: Option<Pin<Box<Sleep>>>,
     state: Arc<ProcessState>,
@@ -315,9 +328,14 @@ impl<B: Backend> Driver<B> {
 
     /// Ready when the process is reaped.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Orders { stop, mut grace_ends } = self.state.orders(cx);
-        if stop {
-            self.begin_kill(clock::now());
+        let Orders {
+            stop,
+            signals,
+            mut grace_ends,
+        } = self.state.orders(cx);
+        self.send(signals);
+        if let Some(grace) = stop {
+            self.begin_kill(clock::now(), grace);
         }
         if grace_ends.is_some() {
             self.is_in_grace = true;
@@ -341,14 +359,14 @@ impl<B: Backend> Driver<B> {
             let now = clock::now();
             if grace_ends.is_some_and(|at| at <= now) {
                 grace_ends = None;
-                if self.state.end_grace(now) {
-                    self.begin_kill(now);
+                if let Some(grace) = self.state.end_grace(now) {
+                    self.begin_kill(now, grace);
                     // The log is not kept any more, so there is room to read the pipes.
                     cx.waker().wake_by_ref();
                 }
             }
-            if let Some(signal) = self.kill.due(now) {
-                self.group.signal(signal);
+            if self.kill.is_due(now) {
+                self.group.signal(Signal::KILL);
             }
             self.close(now);
             if self.lifecycle.is_closed() && !self.kill.is_pending() {
@@ -361,15 +379,44 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Begins to kill the process group, unless that has begun before.
-    fn begin_kill(&mut self, now: Instant) {
-        if let Some(signal) = self.kill.begin(now) {
-            self.lifecycle.kill_begins();
+    /// Sends the client's signals.
+    fn send(&mut self, signals: PendingSignals) {
+        if signals.ends() {
+            self.will_kill(clock::now(), self.kill_grace);
+        }
+        for signal in signals.into_signals() {
             self.group.signal(signal);
         }
     }
 
-    /// Watches whether the client's key is revoked: during the grace no session does.
+    /// Begins to kill the process group, unless that has begun before, with a grace as short.
+    fn begin_kill(&mut self, now: Instant, grace: Duration) {
+        if self.will_kill(now, grace) {
+            self.group.signal(Signal::TERM);
+        }
+    }
+
+    /// Sets when SIGKILL follows. Returns whether this changes anything.
+    fn will_kill(&mut self, now: Instant, grace: Duration) -> bool {
+        let is_news = self.kill.begin(now, grace);
+        if is_news {
+            self.lifecycle.kill_begins();
+            if grace > KILL_GRACE {
+                self.watch_revocation();
+            }
+        }
+        is_news
+    }
+
+    /// Why the process has ended with this status, if it was killed.
+    fn stopped(&self, status: &io::Result<Status>) -> Option<StopReason> {
+        let stopped = self.state.stopped();
+        // The client has given the command up, as by a reset of its call. One that exits by itself was not killed.
+        let is_given_up = matches!(status, Ok(Status::Signaled(_))) && self.state.is_ended_by_client();
+        stopped.or(is_given_up.then_some(StopReason::Call(CallEnd::Reset)))
+    }
+
+    /// Watches whether the client's key is revoked: during the grace, and after its call, no session does.
     fn watch_revocation(&mut self) {
         if let Some(revocations) = self.revocations.take() {
             let state: Weak<dyn Revocable> = Arc::<ProcessState>::downgrade(&self.state);
@@ -472,11 +519,12 @@ impl<B: Backend> Driver<B> {
             .filter(|_| self.sees_ids)
             .map(TraceContext::to_carrier);
         let next = self.state.next_seq();
+        let stopped = self.stopped(&status);
         let exit = Exit {
             // An exit whose status was lost has no event.
             seq: if status.is_ok() { next } else { next - 1 },
             status: status.ok(),
-            stopped: self.state.stopped(),
+            stopped,
             at_unix_ns: self.anchor.unix_ns_of(now),
             traceparent: trace
                 .as_ref()
@@ -505,6 +553,9 @@ impl<B: Backend> Driver<B> {
             false => self.lifecycle.close(now),
         };
         let Some(output) = output else { return };
+        if !output.truncated {
+            self.kill.process_is_over(now);
+        }
         let close = Close {
             seq: self.state.next_seq(),
             at_unix_ns: self.anchor.unix_ns_of(now),

@@ -1,9 +1,9 @@
-//! Decides which signal to send, and when: SIGTERM to the whole group, and SIGKILL after a grace period to the rest of
-//! it. No IO.
+//! Decides when a process group gets SIGKILL: a grace after the signal that asked it to end. No IO.
+//!
+//! A later request may shorten the grace, and never prolongs it. When the process is over, which means that its leader
+//! has exited and no process holds its pipes, the rest of the group has [`KILL_GRACE`] at most.
 
-use std::time::Instant;
-
-use rustix::process::Signal;
+use std::time::{Duration, Instant};
 
 use crate::limits::KILL_GRACE;
 
@@ -12,7 +12,7 @@ use crate::limits::KILL_GRACE;
 pub(super) enum Kill {
     /// No kill was requested.
     Idle,
-    /// SIGTERM was sent.
+    /// The group was asked to end.
     Terminating {
         /// When SIGKILL follows, even if the leader has exited: others in its group may not have.
         kill_at: Instant,
@@ -22,27 +22,38 @@ pub(super) enum Kill {
 }
 
 impl Kill {
-    /// Begins, unless it has begun before; returns the signal to send.
-    pub(super) fn begin(&mut self, now: Instant) -> Option<Signal> {
-        if *self != Kill::Idle {
-            return None;
-        }
-        *self = Kill::Terminating {
-            kill_at: now + KILL_GRACE,
+    /// A request to end, with SIGKILL after `grace`. Returns whether it changes anything: then the caller sends the
+    /// signal that asks the group to end.
+    pub(super) fn begin(&mut self, now: Instant, grace: Duration) -> bool {
+        let at = now + grace;
+        let is_news = match *self {
+            Kill::Idle => true,
+            Kill::Terminating { kill_at } => at < kill_at,
+            Kill::Done => false,
         };
-        Some(Signal::TERM)
-    }
-
-    /// The signal that is due at `now`.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Signal> {
-        if self.deadline()? > now {
-            return None;
+        if is_news {
+            *self = Kill::Terminating { kill_at: at };
         }
-        *self = Kill::Done;
-        Some(Signal::KILL)
+        is_news
     }
 
-    /// When to call [`due`](Self::due) next.
+    /// The process is over.
+    pub(super) fn process_is_over(&mut self, now: Instant) {
+        if let Kill::Terminating { kill_at } = self {
+            *kill_at = (*kill_at).min(now + KILL_GRACE);
+        }
+    }
+
+    /// Whether SIGKILL is to be sent at `now`, once.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.deadline().is_some_and(|at| at <= now);
+        if is_due {
+            *self = Kill::Done;
+        }
+        is_due
+    }
+
+    /// When to call [`is_due`](Self::is_due) next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Kill::Terminating { kill_at } => Some(*kill_at),
@@ -50,7 +61,7 @@ impl Kill {
         }
     }
 
-    /// A signal is still to be sent: the leader must not be reaped yet.
+    /// SIGKILL is still to be sent: the leader must not be reaped yet.
     pub(super) fn is_pending(&self) -> bool {
         self.deadline().is_some()
     }
@@ -60,18 +71,54 @@ impl Kill {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(5);
+
     #[test]
-    fn sigterm_at_once_and_sigkill_after_the_grace_each_exactly_once() {
+    fn the_group_is_asked_once_and_killed_once_after_the_grace() {
+        let start = Instant::now();
+        for grace in [KILL_GRACE, LONG] {
+            let mut kill = Kill::Idle;
+            assert!(!kill.is_due(start + LONG * 2));
+            assert!(kill.begin(start, grace));
+            assert!(!kill.begin(start, grace) && !kill.begin(start + grace / 2, grace));
+            assert!(kill.is_pending() && !kill.is_due(start + grace / 2));
+            assert!(kill.is_due(start + grace));
+            assert!(!kill.is_pending() && !kill.is_due(start + grace * 2));
+            assert!(!kill.begin(start + grace * 2, grace));
+        }
+    }
+
+    #[test]
+    fn a_grace_of_0_kills_in_the_same_turn() {
+        let now = Instant::now();
+        let mut kill = Kill::Idle;
+        assert!(kill.begin(now, Duration::ZERO) && kill.is_due(now));
+    }
+
+    #[test]
+    fn a_later_request_shortens_the_grace_and_never_prolongs_it() {
         let start = Instant::now();
         let mut kill = Kill::Idle;
-        assert_eq!(kill.due(start), None);
-        assert_eq!(kill.begin(start), Some(Signal::TERM));
-        assert_eq!(kill.begin(start), None);
-        assert!(kill.is_pending());
-        assert_eq!(kill.due(start + KILL_GRACE / 2), None);
-        assert_eq!(kill.due(start + KILL_GRACE), Some(Signal::KILL));
-        assert!(!kill.is_pending());
-        assert_eq!(kill.due(start + KILL_GRACE * 2), None);
-        assert_eq!(kill.begin(start + KILL_GRACE * 2), None);
+        assert!(kill.begin(start, LONG));
+        let later = start + LONG / 2;
+        assert!(!kill.begin(later, LONG), "not prolonged");
+        assert!(kill.begin(later, KILL_GRACE), "the group is asked again");
+        assert_eq!(kill.deadline(), Some(later + KILL_GRACE));
+        assert!(!kill.begin(later, LONG));
+        assert_eq!(kill.deadline(), Some(later + KILL_GRACE));
+    }
+
+    #[test]
+    fn what_is_left_of_a_group_whose_process_is_over_has_the_short_grace() {
+        let start = Instant::now();
+        let mut kill = Kill::Idle;
+        kill.process_is_over(start);
+        assert_eq!(kill, Kill::Idle);
+        kill.begin(start, LONG);
+        kill.process_is_over(start);
+        assert_eq!(kill.deadline(), Some(start + KILL_GRACE));
+        // It does not prolong what is left.
+        kill.process_is_over(start + KILL_GRACE / 2);
+        assert_eq!(kill.deadline(), Some(start + KILL_GRACE));
     }
 }

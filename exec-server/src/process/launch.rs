@@ -17,7 +17,7 @@ use baton_trace::family::Family;
 use super::environment::Changes;
 use super::spawn::is_directory;
 use crate::error::InvalidStart;
-use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
+use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX, KILL_GRACE, KILL_GRACE_MAX};
 use crate::records::Thread;
 
 /// A checked start: the command, and how long to wait for its pipes.
@@ -37,6 +37,8 @@ pub struct Launch {
     pub(super) family: Option<Family>,
     /// What the client asks for: the server's limit applies.
     pub(super) grace: Duration,
+    /// Between the signal that asks the process group to end and SIGKILL, where the client decides it.
+    pub(super) kill_grace: Duration,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
     pub(super) turn: Option<NonZeroU64>,
@@ -77,6 +79,9 @@ impl TryFrom<Start> for Launch {
         let drain = start.drain_ms.map_or(DRAIN_DEFAULT, |ms| {
             Duration::from_millis(ms.into()).min(DRAIN_MAX)
         });
+        let kill_grace = start.kill_grace_ms.map_or(KILL_GRACE, |ms| {
+            Duration::from_millis(ms.into()).min(KILL_GRACE_MAX)
+        });
         Ok(Self {
             process_id,
             epoch,
@@ -91,6 +96,7 @@ impl TryFrom<Start> for Launch {
             drain,
             family: Family::from_wire(family),
             grace: Duration::from_millis(start.grace_ms.into()),
+            kill_grace,
             thread,
             turn,
             step,
@@ -301,6 +307,21 @@ mod tests {
         .unwrap();
         assert_eq!(launch.drain, DRAIN_MAX);
         assert_eq!(Launch::try_from(start()).unwrap().drain, DRAIN_DEFAULT);
+    }
+
+    #[test]
+    fn a_kill_grace_may_be_0_and_is_cut_to_its_limit() {
+        let of = |kill_grace_ms| {
+            let launch = Launch::try_from(Start {
+                kill_grace_ms,
+                ..start()
+            });
+            launch.unwrap().kill_grace
+        };
+        assert_eq!(of(None), KILL_GRACE);
+        assert_eq!(of(Some(0)), Duration::ZERO);
+        assert_eq!(of(Some(5_000)), Duration::from_secs(5));
+        assert_eq!(of(Some(u32::MAX)), KILL_GRACE_MAX);
     }
 
     fn entry(key: &str, value: &str) -> ThreadMetadata {

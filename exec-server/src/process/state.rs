@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_channel::allow::Revocable;
 use baton_export::clock;
@@ -19,6 +19,8 @@ use super::backend::{Exec, ExecState};
 use super::grace::Grace;
 use super::repeated::RepeatedStart;
 use super::retention::RetainedBytes;
+use super::signal::{ClientSignal, PendingSignals};
+use super::stop::Stop;
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
 use crate::log::{EventLog, Next, OnFull};
@@ -38,9 +40,12 @@ struct Inner {
     retained: RetainedBytes,
     /// `None` once `Started` is in the log.
     starting: Option<Starting>,
-    /// Only the first reason is kept.
-    stop: Option<StopReason>,
+    stop: Stop,
     grace: Grace,
+    /// Of the client, until the driver takes them.
+    signals: PendingSignals,
+    /// The client has sent a signal that ends.
+    is_ended_by_client: bool,
     response: Response,
     /// When session init was reported, until the driver takes it.
     session_init: Option<Instant>,
@@ -62,10 +67,12 @@ enum Response {
 }
 
 /// What the driver has to know before each of its turns.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Orders {
-    /// The process group is to be killed.
-    pub(super) stop: bool,
+    /// The process group is to be killed, with this time between SIGTERM and SIGKILL.
+    pub(super) stop: Option<Duration>,
+    /// The signals that the client has sent since the last turn.
+    pub(super) signals: PendingSignals,
     /// The end of the grace, while it runs.
     pub(super) grace_ends: Option<Instant>,
 }
@@ -84,8 +91,10 @@ impl ProcessState {
                 log: EventLog::new(LOG_BYTES, OnFull::Block),
                 retained,
                 starting: None,
-                stop: None,
+                stop: Stop::default(),
                 grace: Grace::default(),
+                signals: PendingSignals::default(),
+                is_ended_by_client: false,
                 response: Response::Open,
                 session_init: None,
                 driver: None,
@@ -121,10 +130,12 @@ impl ProcessState {
     }
 
     /// The process was created. `Started` is appended before its first event, or by [`ProcessState::announce`].
-    pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>, grace: Grace) {
+    /// It may have been stopped before.
+    pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>, grace: Grace, kill_grace: Duration) {
         let mut inner = self.lock();
         inner.starting = Some(Starting { pid, exec });
         inner.grace = grace;
+        inner.stop.set_kill_grace(kill_grace);
     }
 
     /// Appends `Started` if it is not in the log, and wakes the response stream. Returns false if the process has not
@@ -190,14 +201,20 @@ impl ProcessState {
         let mut inner = self.lock();
         register(&mut inner.driver, cx);
         Orders {
-            stop: inner.stop.is_some(),
+            stop: inner.stop.grace(),
+            signals: std::mem::take(&mut inner.signals),
             grace_ends: inner.grace.ends(),
         }
     }
 
     /// Why the process is to be killed, if it is.
     pub(super) fn stopped(&self) -> Option<StopReason> {
-        self.lock().stop
+        self.lock().stop.reason()
+    }
+
+    /// Whether the client has sent a signal that ends.
+    pub(super) fn is_ended_by_client(&self) -> bool {
+        self.lock().is_ended_by_client
     }
 
     /// Takes the next event after `seen` out of the log, and wakes the driver if there is room now. `None` after the
@@ -258,7 +275,15 @@ impl ProcessState {
     /// Kills the process, because the server shuts down. Its response stream stays open until the end.
     pub(super) fn stop(&self) {
         let mut inner = self.lock();
-        inner.stop.get_or_insert(StopReason::Call(CallEnd::ShutDown));
+        inner.stop.order(StopReason::Call(CallEnd::ShutDown));
+        wake(inner.driver.take());
+    }
+
+    /// Sends a signal of the client to the process group, at the driver's next turn.
+    pub(super) fn signal(&self, signal: ClientSignal) {
+        let mut inner = self.lock();
+        inner.is_ended_by_client |= signal.ends;
+        inner.signals.add(signal);
         wake(inner.driver.take());
     }
 
@@ -276,15 +301,15 @@ impl ProcessState {
         wake(inner.driver.take());
     }
 
-    /// Kills the process if its grace has passed, unless it is over. Returns whether it is to be killed.
-    pub(super) fn end_grace(&self, now: Instant) -> bool {
+    /// Kills the process if its grace has passed, unless it is over. Returns [`Orders::stop`].
+    pub(super) fn end_grace(&self, now: Instant) -> Option<Duration> {
         let mut inner = self.lock();
         if let Some(why) = inner.grace.due(now)
             && inner.is_open()
         {
             inner.abandon(why);
         }
-        inner.stop.is_some()
+        inner.stop.grace()
     }
 
     /// Ends the call with an error and kills the process, unless it is over.
@@ -296,7 +321,7 @@ impl ProcessState {
         let last = inner.log.last();
         inner.discard(last);
         inner.response = Response::Failed(status);
-        inner.stop.get_or_insert(why);
+        inner.stop.order(why);
         wake(inner.driver.take());
         wake(inner.follower.take());
     }
@@ -306,14 +331,17 @@ impl ProcessState {
     }
 }
 
-/// The client's key was removed from the allow-list during the grace.
+/// The client's key was removed from the allow-list, and no session watches it: during the grace, or while the process
+/// group has time to end that the client has stated.
 impl Revocable for ProcessState {
     fn revoke(&self) {
         let mut inner = self.lock();
-        if inner.is_open() {
-            inner.abandon(CallEnd::Revoked);
-            wake(inner.driver.take());
+        match inner.is_open() {
+            true => inner.abandon(CallEnd::Revoked),
+            // The response has ended, and descendants may be left in the group.
+            false => inner.stop.order(StopReason::Call(CallEnd::Revoked)),
         }
+        wake(inner.driver.take());
     }
 }
 
@@ -323,7 +351,7 @@ impl Inner {
         let last = self.log.last();
         self.discard(last);
         self.response = Response::Abandoned;
-        self.stop.get_or_insert(StopReason::Call(why));
+        self.stop.order(StopReason::Call(why));
     }
 
     fn is_open(&self) -> bool {

@@ -1,9 +1,11 @@
-//! The client's requests after `Start`: stdin by offset, acknowledgements, and reports of markers.
+//! The client's requests after `Start`: stdin by offset, signals, acknowledgements, and reports of markers.
 //!
 //! Requests are read only as fast as the child reads its stdin: one chunk is held at a time, and the transport's flow
 //! control stops the client. An `Ack` behind a chunk that the child does not read waits too. That cannot deadlock,
 //! because output never depends on an `Ack`: an event leaves the log when it is handed to the transport, and the
-//! child's output depends only on the transport's credit, which the client grants by reading.
+//! child's output depends only on the transport's credit, which the client grants by reading. A `Signal` behind such a
+//! chunk waits as well: a client that does not want that calls `Exec/Signal`, because no bounded read ahead could find a
+//! signal behind all the chunks that the client may have sent before.
 
 use std::io;
 
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Streaming;
 
+use super::signal::ClientSignal;
 use super::state::ProcessState;
 use crate::error::RequestError;
 
@@ -46,6 +49,10 @@ pub(super) async fn pump(
                 *pipe = None;
             }
             Some(Kind::Ack(ack)) => state.acknowledge(ack.seq)?,
+            Some(Kind::Signal(signal)) => {
+                let signal = ClientSignal::try_from(signal).map_err(|_| RequestError::UnknownSignal)?;
+                state.signal(signal);
+            }
             Some(Kind::Marker(reached)) => {
                 if !has_family {
                     return Err(RequestError::MarkerWithoutFamily);

@@ -15,9 +15,10 @@ use self::finished::{Digest, FinishedProcess, FinishedProcesses};
 use super::repeated::RepeatedStart;
 use super::retention::{RetainedBytes, RetentionBudget};
 use super::shares::{ClientUsage, Clients, Resource, may_take, shortfall};
+use super::signal::ClientSignal;
 use super::state::ProcessState;
 use super::ticker::Ticker;
-use crate::error::StartError;
+use crate::error::{SignalError, StartError};
 use crate::limits::{
     FINISHED_AT_LEAST, FINISHED_MAX, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
 };
@@ -101,6 +102,14 @@ impl ProcessTable {
             state,
             stage: RegistrationStage::Reserved,
         }))
+    }
+
+    /// Sends a signal to a client's process.
+    pub(crate) fn signal(&self, process: ProcessKey, signal: ClientSignal) -> Result<(), SignalError> {
+        let key = (process.client, process.process);
+        let state = self.lock().live.get(&key).map(|live| live.state.clone());
+        state.ok_or(SignalError::UnknownProcess)?.signal(signal);
+        Ok(())
     }
 
     /// The delay of `Started`.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use baton_channel::allow::Peer;
 use baton_channel::fuzz::peer;
 use baton_fuzz::{Input, Script, Target};
-use baton_proto::exec::exited;
+use baton_proto::exec::{self as wire, exited};
 use baton_proto::exec::{Ack, EnvironmentVariable, Family, MarkerReached, Stdin, StdinClose};
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
@@ -279,7 +279,7 @@ fn check(state: &FakeState, body: &[u8], is_ok: bool) {
                 sent.extend_from_slice(data);
             }
             Some(Kind::StdinClose(StdinClose { offset })) if *offset == sent.len() as u64 => is_closed = true,
-            Some(Kind::Ack(_) | Kind::Marker(_)) => {}
+            Some(Kind::Ack(_) | Kind::Marker(_) | Kind::Signal(_)) => {}
             _ => break,
         }
     }
@@ -342,7 +342,7 @@ fn body(input: &mut Input<'_>) -> Bytes {
     let mut body = Vec::new();
     let mut offset = 0_u64;
     while !input.is_empty() {
-        let kind = match input.u8() % 10 {
+        let kind = match input.u8() % 11 {
             0 => {
                 body.extend_from_slice(input.chunk());
                 continue;
@@ -375,6 +375,10 @@ fn body(input: &mut Input<'_>) -> Bytes {
             9 => Kind::Marker(MarkerReached {
                 marker: input.u8().into(),
             }),
+            10 => Kind::Signal(wire::Signal {
+                name: String::from_utf8_lossy(input.chunk()).into_owned(),
+                ends: input.bool(),
+            }),
             _ => Kind::Ack(Ack { seq: input.u64() }),
         };
         let message = RunRequest { kind: Some(kind) }.encode_to_vec();
@@ -398,6 +402,8 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("markers", started(1).u8(9).u8(1).u8(9).u8(1).u8(5).done()),
         ("marker-unknown", started(1).u8(9).u8(2).u8(5).done()),
         ("marker-without-family", started(0).u8(9).u8(1).done()),
+        ("signal", started(1).u8(10).chunk(b"INT").u8(1).u8(5).done()),
+        ("signal-unknown", started(1).u8(10).chunk(b"int").u8(0).u8(5).done()),
         ("ack-beyond", started(1).u8(7).u64(u64::MAX).u8(5).done()),
         ("cut", data(started(1), b"half").done()),
         ("gap", started(1).u8(4).u64(9).chunk(b"x").done()),
