@@ -25,13 +25,14 @@ use crate::limits;
 use crate::marker::MarkerSupport;
 use crate::records::Records;
 use crate::run::{Event, ExitStatus, Run};
+use crate::signal::Signaller;
 use crate::stdin::Stdin;
 use crate::workspace::{RootFinder, Workspace};
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
 
-/// A client of one exec-server. Cheap to clone; clones share the session. The session ends when the last clone is
-/// dropped, and its running commands are killed: keep a clone for as long as a [`Run`].
+/// A client of one exec-server. Cheap to clone; clones share the session. The session ends when the last clone and the
+/// last [`Run`] are dropped, and commands that still run are killed.
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
@@ -203,7 +204,13 @@ impl Client {
             true if self.channel.features().has(Features::MARKERS) => MarkerSupport::Sent,
             true => MarkerSupport::NotSupported,
         };
-        Ok((run.with_markers(markers), Stdin::new(requests, markers)))
+        let stdin = Stdin::new(requests, markers, self.takes_signals());
+        Ok((run.with_markers(markers), stdin))
+    }
+
+    /// Whether the exec-server of the current session takes signals.
+    fn takes_signals(&self) -> bool {
+        self.channel.features().has(Features::SIGNALS)
     }
 
     /// The fingerprint of a command's method, arguments and directory. Only calls of a turn have one, because only
@@ -223,9 +230,11 @@ impl Client {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let (record_to, grace) = (command.record_to.clone(), command.grace);
+        let context = parent.clone();
         let names = command.names();
         let label = command.label.take();
         let mut start = command.into_start(requests.is_some());
+        let process = ProcessId::try_from(&start.process_id[..]);
         let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
         let fingerprint = |start: &Start| self.fingerprint(start);
         let traced_command = is_recorded
@@ -273,7 +282,14 @@ impl Client {
             true => grace,
             false => Duration::ZERO,
         };
-        Ok(Run::new(events, requests, record, traced_command).with_grace(granted))
+        let signaller = match process {
+            Ok(process) if self.takes_signals() => {
+                Signaller::of_run(self.channel.clone(), process, context, requests.as_ref())
+            }
+            _ => Signaller::default(),
+        };
+        let run = Run::new(events, requests, record, traced_command);
+        Ok(run.with_grace(granted).with_signaller(signaller))
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Command {
     clear_env: bool,
     drain: Option<Duration>,
     pub(crate) grace: Duration,
+    kill_grace: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     thread: String,
     title: String,
@@ -53,6 +54,7 @@ impl Command {
             clear_env: false,
             drain: None,
             grace: Duration::ZERO,
+            kill_grace: None,
             timeout: None,
             thread: String::new(),
             title: String::new(),
@@ -112,6 +114,16 @@ impl Command {
     /// exec-server without graces ignores this. Rounded down to milliseconds.
     pub fn grace(mut self, limit: Duration) -> Self {
         self.grace = limit;
+        self
+    }
+
+    /// How long the command has to end by itself when the caller ends it, by [`Run::terminate`](crate::Run::terminate)
+    /// or a [`timeout`](Self::timeout): the time between the signal and SIGKILL, which its whole process group then
+    /// gets. 200 ms if not set, zero for SIGKILL at once, at most ten minutes. It is not the time that a dropped
+    /// [`Run`](crate::Run) leaves the command, which is always 200 ms. An exec-server without signals ignores this.
+    /// Rounded down to milliseconds.
+    pub fn kill_grace(mut self, limit: Duration) -> Self {
+        self.kill_grace = Some(limit);
         self
     }
 
@@ -250,7 +262,9 @@ impl Command {
             step: self.step,
             family: self.family.map_or_else(Default::default, Family::to_wire).into(),
             grace_ms: u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX),
-            kill_grace_ms: None,
+            kill_grace_ms: self
+                .kill_grace
+                .map(|limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)),
         }
     }
 }

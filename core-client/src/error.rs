@@ -165,6 +165,43 @@ impl From<Status> for RunError {
     }
 }
 
+/// Why a signal was not sent. No process is affected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// The exec-server's version is older than signals.
+    #[error("this exec-server takes no signals, because its version is too old; update it")]
+    NotSupported,
+    /// The command has ended, or the exec-server knows no command of this client's key with this id.
+    #[error("no command of this client's key has this id, or it has ended")]
+    Ended,
+    /// No session with the exec-server could be established.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The session ended during the call. Whether the signal was sent is not known.
+    #[error("{0}")]
+    Session(SessionError),
+    /// Any other error, with the exec-server's message.
+    #[error("{}", status_text(.0))]
+    Rpc(Status),
+}
+
+impl From<Status> for ProcessError {
+    fn from(status: Status) -> Self {
+        match TransportFailure::from_status(&status) {
+            Some(TransportFailure::Connect(error)) => return Self::Connect(error),
+            Some(TransportFailure::Session(error)) => return Self::Session(error),
+            None => {}
+        }
+        let kind = ExecError::from_details(status.details()).map(|error| error.kind());
+        match (kind, status.code()) {
+            (Some(Kind::UnknownProcess), _) => Self::Ended,
+            (_, Code::Unimplemented) => Self::NotSupported,
+            _ => Self::Rpc(status),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

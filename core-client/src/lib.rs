@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
 //! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
-//! with a writer for its standard input. [`Client::records`] returns records of earlier commands. [`Client::files`]
+//! with a writer for its standard input, and [`Run::signal`] sends it signals. [`Client::records`] returns records of earlier commands. [`Client::files`]
 //! looks at, reads and writes files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a
 //! turn changed.
 //!
@@ -31,6 +31,7 @@ mod marker;
 mod memory;
 mod records;
 mod run;
+mod signal;
 mod stdin;
 mod thread;
 pub mod warm;
@@ -41,10 +42,11 @@ pub use baton_channel::ticket::{Ticket, TicketError};
 pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };
+pub use baton_proto::{ProcessId, Signal, UnknownSignal};
 pub use baton_trace::family::Family;
 pub use client::{Client, Output, PingedSession};
 pub use command::Command;
-pub use error::{RunError, StartFailure};
+pub use error::{ProcessError, RunError, StartFailure};
 pub use files::{
     DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileStatus, FileWriter,
     Files, FilesError, FilesFailure, Listing, ProjectRoot, Stat, Unreadable, UnreadableReason, UpwardSearch,
@@ -54,6 +56,7 @@ pub use marker::MarkerError;
 pub use memory::keep_freed_memory;
 pub use records::{Pages, Records, RecordsError};
 pub use run::{Event, ExitStatus, Run};
+pub use signal::Signaller;
 pub use stdin::{Stdin, StdinError};
 pub use thread::{ChangedFile, Changes, ChangesError, Diff, RepositoryChanges, Thread};
 pub use workspace::Workspace;

@@ -12,6 +12,10 @@ pub const OUTBOX: usize = 8;
 /// Largest chunk of standard input in one message: one write to the command's pipe.
 pub const STDIN_CHUNK: usize = 128 * 1024;
 
+/// Longest wait for the answer to a signal, reconnecting included. Protects the caller from an exec-server that is out of
+/// reach.
+pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Pieces of a file that wait to be sent. With [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) it bounds what
 /// a [`crate::FileWriter`] holds to 512 KiB, beside the session's window.
 pub const WRITE_OUTBOX: usize = 4;

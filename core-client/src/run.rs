@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_proto::Signal;
 use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
@@ -11,9 +12,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
-use crate::error::RunError;
+use crate::error::{ProcessError, RunError};
 use crate::limits;
 use crate::marker::{MarkerError, MarkerSupport};
+use crate::signal::Signaller;
 
 /// One event of a command. Events arrive in the order in which the exec-server read them, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,7 @@ pub struct Run {
     received: ReceivedBytes,
     phase: RunPhase,
     grace: Duration,
+    signaller: Signaller,
 }
 
 /// The received bytes of output, compared with the exec-server's counts at the end.
@@ -129,6 +132,7 @@ impl Run {
             received,
             phase: RunPhase::Starting,
             grace: Duration::ZERO,
+            signaller: Signaller::default(),
         }
     }
 
@@ -145,6 +149,40 @@ impl Run {
 
     pub(crate) fn with_markers(self, markers: MarkerSupport) -> Self {
         Self { markers, ..self }
+    }
+
+    pub(crate) fn with_signaller(self, signaller: Signaller) -> Self {
+        Self { signaller, ..self }
+    }
+
+    /// Sends a signal to the command's process group. It does not wait behind standard input that the command does not
+    /// read; [`Stdin::signal`](crate::Stdin::signal) follows the input before it.
+    ///
+    /// Returns when the exec-server has taken the signal. A signal that was taken and is not sent yet counts once,
+    /// however often it is sent. Cancellation safe: a dropped call has sent the signal or not.
+    ///
+    /// # Errors
+    /// [`ProcessError::Ended`] once the command has ended and its output is closed; [`ProcessError`].
+    pub async fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
+        self.signaller.signal(signal).await
+    }
+
+    /// Ends the command: sends a signal to its process group, as [`signal`](Self::signal) does, and after
+    /// [`Command::kill_grace`](crate::Command::kill_grace) SIGKILL, also if this client is gone by then. A second call
+    /// sends its signal, and does not change when SIGKILL follows. A command that a signal has killed afterwards has
+    /// the outcome `killed`, with the reason `reset`; one that exits has its own exit code.
+    ///
+    /// To end it with less patience, drop the [`Run`].
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub async fn terminate(&self, signal: Signal) -> Result<(), ProcessError> {
+        self.signaller.terminate(signal).await
+    }
+
+    /// Sends signals to this command, in another task than the one that reads its events.
+    pub fn signaller(&self) -> Signaller {
+        self.signaller.clone()
     }
 
     /// Reports that the session with the program has begun: its handshake was acknowledged, or the first request was

@@ -1,11 +1,14 @@
 //! A remote command's standard input.
 
+use baton_proto::Signal;
 use baton_proto::exec::{RunRequest, Stdin as Chunk, StdinClose, run_request::Kind};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::error::ProcessError;
 use crate::limits;
 use crate::marker::{MarkerError, MarkerSupport};
+use crate::signal::to_wire;
 
 /// The command or the call has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,14 +21,16 @@ pub struct Stdin {
     sender: Option<mpsc::Sender<RunRequest>>,
     offset: u64,
     markers: MarkerSupport,
+    takes_signals: bool,
 }
 
 impl Stdin {
-    pub(crate) fn new(sender: mpsc::Sender<RunRequest>, markers: MarkerSupport) -> Self {
+    pub(crate) fn new(sender: mpsc::Sender<RunRequest>, markers: MarkerSupport, takes_signals: bool) -> Self {
         Self {
             sender: Some(sender),
             offset: 0,
             markers,
+            takes_signals,
         }
     }
 
@@ -36,6 +41,21 @@ impl Stdin {
     /// Cancellation safe: a dropped call has reported nothing.
     pub async fn session_init_reached(&self) -> Result<(), MarkerError> {
         self.markers.report(self.sender.as_ref()).await
+    }
+
+    /// Sends a signal to the command's process group, after the command has taken the input that was written before.
+    /// While the command does not read, the signal waits; [`Run::signal`](crate::Run::signal) does not.
+    ///
+    /// Cancellation safe: a dropped call has sent nothing.
+    ///
+    /// # Errors
+    /// [`ProcessError::NotSupported`], or [`ProcessError::Ended`] once the call has ended.
+    pub async fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
+        if !self.takes_signals {
+            return Err(ProcessError::NotSupported);
+        }
+        let sent = self.send(Kind::Signal(to_wire(signal, false))).await;
+        sent.map_err(|StdinError| ProcessError::Ended)
     }
 
     /// Queues bytes in chunks of [`limits::STDIN_CHUNK`]; waits while the command reads slowly.
