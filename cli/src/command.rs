@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub(crate) mod history;
 mod history_input;
 pub(crate) mod host;
+mod interrupt;
 pub(crate) mod keygen;
 pub(crate) mod relay;
 pub(crate) mod run;
@@ -23,19 +24,21 @@ pub(crate) mod warm;
 
 use std::time::Duration;
 
-use baton_core_client::{Client, Command, Event, Run, RunError};
+use baton_core_client::{Client, Command, Event, ExitStatus, Run, RunError};
 use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use self::interrupt::Interruption;
 use crate::args::{self, TraceCommand, WaterfallDetail};
 use crate::error::CliError;
 use crate::limits::OUTPUT_GRACE;
 use crate::output::{OutputStream, OutputStreams};
+use crate::signals::StopSignals;
 use crate::stdio::forward;
+use crate::terminal;
 use crate::trace_outputs::TraceOutputs;
-use crate::{signals, terminal};
 
 /// Runs the subcommand, and returns the exit code.
 pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
@@ -64,25 +67,34 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
     }
 }
 
-/// Runs one command, which asks for this grace, with this process's standard streams, and returns its exit code.
-async fn run_attached(client: &Client, command: Command, grace: Duration) -> Result<i32, CliError> {
-    let command = command.grace(grace);
+/// How long a command may run on.
+struct Graces {
+    /// After its connection is lost.
+    session: Duration,
+    /// After this process is asked to stop, or its timeout.
+    kill: Duration,
+}
+
+/// Runs one command with this process's standard streams, and returns its exit code.
+async fn run_attached(client: &Client, command: Command, graces: Graces) -> Result<i32, CliError> {
+    let grace = graces.session;
+    let command = command.grace(grace).kill_grace(graces.kill);
     let mut outputs = OutputStreams::open()?;
     // The environment contains the caller's trace context. Malformed variables start a new trace.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
-    let stop = signals::stop();
-    tokio::pin!(stop);
+    let mut stop = StopSignals::new();
     let (mut run, stdin) = tokio::select! {
         started = client.start(command) => started.map_err(|error| CliError::from(error).with_grace(grace))?,
-        signal = &mut stop => return Err(CliError::Interrupted { signal }),
+        signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
+    let (interruption, signaller) = (Interruption::default(), run.signaller());
     let (cut, input_failed) = oneshot::channel();
     let forwarding = tokio::spawn(forward(stdin, cut));
     let ended = tokio::select! {
         ended = forward_output(&mut run, &mut outputs) => ended,
         // The command must not take incomplete input for complete: returning drops the run, which kills the command.
         Ok(error) = input_failed => Err(error),
-        signal = &mut stop => {
+        signal = interruption.pass_on(&mut stop, &signaller, graces.kill) => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
             return Err(CliError::Interrupted { signal });
         }
@@ -90,17 +102,20 @@ async fn run_attached(client: &Client, command: Command, grace: Duration) -> Res
     // Output that precedes a failure is written before the error.
     let written = tokio::select! {
         written = outputs.finish() => written,
-        signal = &mut stop => return Err(CliError::Interrupted { signal }),
+        signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
     forwarding.abort();
-    let CommandExit { code, truncated } = ended.map_err(|error| error.with_grace(run.grace()))?;
+    let CommandExit { status, truncated } = ended.map_err(|error| error.with_grace(run.grace()))?;
     written?;
+    if let (Some(signal), ExitStatus::Signal { .. }) = (interruption.signal(), status) {
+        return Err(CliError::Interrupted { signal });
+    }
     if truncated {
         stderr_line!(
             "baton: a background process still holds the command's output; its further output is not shown"
         );
     }
-    Ok(code)
+    Ok(status.shell_code())
 }
 
 /// Writes and draws the stages of a command. Every call has a record, however it ended.
@@ -120,14 +135,14 @@ fn show_trace(
 
 /// How a command ended.
 struct CommandExit {
-    code: i32,
+    status: ExitStatus,
     /// A background process still holds its output.
     truncated: bool,
 }
 
 /// Forwards the command's output until it is closed.
 async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<CommandExit, CliError> {
-    let (mut code, mut was_truncated) = (None, false);
+    let (mut exit, mut was_truncated) = (None, false);
     loop {
         let event = tokio::select! {
             event = run.next() => event?,
@@ -138,13 +153,13 @@ async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<Co
             Some(Event::Started { .. }) => {}
             Some(Event::Stdout(data)) => outputs.write(OutputStream::Stdout, data).await?,
             Some(Event::Stderr(data)) => outputs.write(OutputStream::Stderr, data).await?,
-            Some(Event::Exited { status, .. }) => code = Some(status.shell_code()),
+            Some(Event::Exited { status, .. }) => exit = Some(status),
             Some(Event::Closed { truncated }) => was_truncated = truncated,
             None => break,
         }
     }
     Ok(CommandExit {
-        code: code.ok_or(RunError::Protocol("closed before it exited"))?,
+        status: exit.ok_or(RunError::Protocol("closed before it exited"))?,
         truncated: was_truncated,
     })
 }

@@ -15,6 +15,14 @@ pub(crate) const OUTPUT_QUEUE: usize = 16;
 /// Time to write the output that precedes an interruption. Its reader may never read.
 pub(crate) const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
+/// Default of `--kill-grace`: commands write their last lines and remove their temporary files, and a person does not
+/// wait long after Ctrl-C.
+pub(crate) const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Time after the kill grace in which the end of the command has to arrive. Protects the user of a command whose
+/// exec-server is out of reach.
+pub(crate) const KILL_MARGIN: Duration = Duration::from_secs(2);
+
 /// Size of a read from standard input: one message, and one write to the command's pipe.
 pub(crate) const STDIN_READ: usize = STDIN_CHUNK;
 

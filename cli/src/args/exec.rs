@@ -7,8 +7,8 @@ use std::time::Duration;
 use baton_core_client::Family;
 
 use super::values::{
-    drain, environment_variable, family, flush_timeout, grace, key_value, label, one_of, step, thread,
-    timeout, title, turn, utf8,
+    drain, environment_variable, family, flush_timeout, grace, key_value, kill_grace, label, one_of, step,
+    thread, timeout, title, turn, utf8,
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
@@ -18,6 +18,7 @@ Examples:
   baton exec --ticket-file ticket --trace-dir traces -- make test && baton analyze traces
   baton exec --ticket-file ticket --thread release-42 --turn 3 --step build -- make
   baton exec --ticket-file ticket --env-policy clean --env-file build.env -- make
+  baton exec --ticket-file ticket --timeout 15m --kill-grace 30s -- make deploy
   baton exec --ticket-file ticket --family prompt --trace -- sh -c 'exec python3 -i 2>&1'";
 
 const INPUT: &str = "\
@@ -55,7 +56,7 @@ pub(crate) struct ExecArgs {
     /// Working directory on the remote machine
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
-    /// Kill the command if it has not ended after this time, like 90s or 15m; the time includes connecting
+    /// End the command if it has not ended after this time, like 90s or 15m; the time includes connecting
     #[arg(long, value_name = "TIME", value_parser = utf8(timeout))]
     pub(crate) timeout: Option<Duration>,
     /// After the command's exit, wait at most this long for output of processes that it left behind; at most 1h
@@ -66,6 +67,10 @@ pub(crate) struct ExecArgs {
     /// of that time is lost [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = utf8(grace))]
     pub(crate) grace: Option<Duration>,
+    /// After Ctrl-C, SIGTERM or --timeout, give the command this long to end before its process group is killed, like
+    /// 30s; 0s kills at once, at most 10m. A second Ctrl-C ends the wait [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = utf8(kill_grace))]
+    pub(crate) kill_grace: Option<Duration>,
     /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_analyze::analysis::Filter;
 use baton_analyze::jaeger_search::{JaegerError, JaegerInput};
 use baton_core_client::warm::{WarmInterval, WarmIntervalError};
-use baton_exec_server::limits::DRAIN_MAX;
+use baton_exec_server::limits::{DRAIN_MAX, KILL_GRACE_MAX};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
 use baton_proto::metadata::Outcome;
@@ -222,6 +222,18 @@ pub(super) fn grace(text: &str) -> Result<Duration, String> {
             humantime::format_duration(GRACE_LONGEST)
         )),
         Err(_) => Err("expected a time like 60s or 10m".into()),
+    }
+}
+
+/// The time that a command has to end when it is asked to; 0 is none.
+pub(super) fn kill_grace(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(limit) if limit <= KILL_GRACE_MAX => Ok(limit),
+        Ok(_) => Err(format!(
+            "expected at most {}",
+            humantime::format_duration(KILL_GRACE_MAX)
+        )),
+        Err(_) => Err("expected a time like 500ms or 30s".into()),
     }
 }
 
@@ -496,6 +508,15 @@ mod tests {
         assert_eq!(grace("7d"), Ok(GRACE_LONGEST));
         for bad in ["60", "", "-1s", "7d 1s"] {
             assert!(grace(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_kill_grace_may_be_0_and_is_bounded() {
+        assert_eq!(kill_grace("0s"), Ok(Duration::ZERO));
+        assert_eq!(kill_grace("10m"), Ok(KILL_GRACE_MAX));
+        for bad in ["5", "", "-1s", "10m 1s"] {
+            assert!(kill_grace(bad).is_err(), "{bad}");
         }
     }
 

@@ -5,10 +5,11 @@ use std::mem::ManuallyDrop;
 use baton_core_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
-use super::{run_attached, show_trace};
+use super::{Graces, run_attached, show_trace};
 use crate::args::{EnvPolicy, ExecArgs};
 use crate::error::CliError;
 use crate::exporters::Exporters;
+use crate::limits::KILL_GRACE_DEFAULT;
 use crate::remote::RemoteClient;
 use crate::runtime::runtime;
 use crate::trace_outputs::TraceOutputs;
@@ -74,10 +75,13 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
     // keys included, before another process gets it.
     let runtime = ManuallyDrop::new(runtime()?);
-    let grace = args.grace.unwrap_or_default();
+    let graces = Graces {
+        session: args.grace.unwrap_or_default(),
+        kill: args.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
+    };
     let remote = ManuallyDrop::new(RemoteClient::new(args.remote, recorder)?);
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&remote.client, command, grace).await;
+        let outcome = run_attached(&remote.client, command, graces).await;
         remote.client.close().await;
         outcome
     });

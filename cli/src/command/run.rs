@@ -18,10 +18,11 @@ use baton_trace::recorder::Recorder;
 use baton_trace::stage::Component;
 use tokio::sync::oneshot;
 
-use super::{run_attached, show_trace};
+use super::{Graces, run_attached, show_trace};
 use crate::args::{RunArgs, WaterfallDetail};
 use crate::error::CliError;
 use crate::exporters::Exporters;
+use crate::limits::KILL_GRACE_DEFAULT;
 use crate::logging;
 use crate::runtime::runtime;
 use crate::trace_outputs::TraceOutputs;
@@ -58,8 +59,12 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         ..ChannelConfig::default()
     };
     let client = Client::with_config(server.ready, client_key, config);
+    let graces = Graces {
+        session: Duration::ZERO,
+        kill: KILL_GRACE_DEFAULT,
+    };
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&client, command, Duration::ZERO).await;
+        let outcome = run_attached(&client, command, graces).await;
         client.close().await;
         outcome
     });

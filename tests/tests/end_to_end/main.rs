@@ -13,6 +13,7 @@
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
 //! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
+//! * `signals`: Ctrl-C and SIGTERM of a client, and the time that its command then has;
 //! * `hostile`: text of a hostile peer or file on a terminal;
 //! * `health`: `baton health`;
 //! * `tls`: TLS to the relay, and the warning about clear text;
@@ -46,6 +47,7 @@ mod records;
 mod refused;
 mod remote_files;
 mod revoked;
+mod signals;
 mod spawn;
 mod support;
 mod telemetry;

@@ -75,6 +75,25 @@ fn a_line_taken_off_the_allow_list_ends_a_command_in_its_grace_within_a_second()
 }
 
 #[test]
+fn a_line_taken_off_the_allow_list_ends_a_command_in_its_kill_grace_within_a_second() {
+    let testbed = Testbed::new();
+    let list = testbed.home.config("allowed_clients");
+    let mark = Mark::new();
+    let options = ["--env", mark.variable(), "--timeout", "1s", "--kill-grace", "10m"];
+    let script = ["sh", "-c", "trap '' TERM; sleep 300"];
+    let timed_out = Running::start(testbed.exec_with(&options, script), Input::Open);
+    timed_out.finish().assert_failed(124, "did not end before its timeout");
+    // No session is left, and the command ignores that it was asked to end.
+    std::thread::sleep(SOON);
+    assert_eq!(mark.processes().len(), 2);
+
+    fs::write(&list, format!("{} other clamp\n", Home::new().public())).unwrap();
+    let removed = Instant::now();
+    mark.await_gone();
+    assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
+}
+
+#[test]
 fn an_allow_list_that_becomes_unusable_is_named_and_not_the_relay() {
     let testbed = Testbed::new();
     let list = testbed.home.config("allowed_clients");
