@@ -180,7 +180,8 @@ pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(200),
 /// attempts.
 pub const REGISTRATION_HELD: Duration = RECONNECT_BACKOFF.1;
 
-/// Time that open calls have to finish when an exec-server stops. The remaining calls are cut.
+/// Default of [`ServerConfig::drain_timeout`](crate::ServerConfig::drain_timeout): the time that open calls have to
+/// finish when an exec-server stops. The remaining calls are cut.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time that a closing session has to send its queued frames.

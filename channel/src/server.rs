@@ -85,6 +85,8 @@ pub struct ServerConfig {
     /// The limit on concurrent sessions; zero counts as one. Client keys share it ([`limits::SESSION_WEIGHT`]).
     /// Default: [`limits::EXEC_SERVER_SESSIONS`].
     pub max_sessions: usize,
+    /// Time that open calls have to finish when the server shuts down. Default: [`limits::DRAIN_TIMEOUT`].
+    pub drain_timeout: Duration,
     /// The network that reaches the relay. Default: TCP.
     pub network: Option<Network>,
     /// The current dial token and its later values, which replace the seed's first token ([`Seed::dial_token`]). After
@@ -99,6 +101,7 @@ impl Default for ServerConfig {
             recorder: Recorder::off(),
             rekey_policy: RekeyPolicy::default(),
             max_sessions: limits::EXEC_SERVER_SESSIONS,
+            drain_timeout: limits::DRAIN_TIMEOUT,
             network: None,
             dial_tokens: None,
         }
@@ -116,6 +119,7 @@ pub struct Server {
     half_open: Slots<Origin>,
     /// Later values of the dial token.
     dial_tokens: Option<watch::Receiver<DialToken>>,
+    drain_timeout: Duration,
     /// The features that every handshake announces.
     features: Features,
 }
@@ -138,6 +142,7 @@ impl Server {
             recorder,
             rekey_policy,
             max_sessions,
+            drain_timeout,
             network,
             mut dial_tokens,
         } = config;
@@ -180,6 +185,7 @@ impl Server {
                 queue: limits::HALF_OPEN_QUEUE,
             }),
             dial_tokens,
+            drain_timeout,
             features: Features::SUPPORTED.without_services(),
         })
     }
@@ -224,7 +230,7 @@ impl Server {
     /// [`limits::ALLOW_LIST_LOOK`]. If a client's key is removed, its sessions end within a second with that reason. A
     /// changed trust applies to later calls.
     ///
-    /// After `shutdown` the server accepts no further call. Open calls have [`limits::DRAIN_TIMEOUT`] to finish.
+    /// After `shutdown` the server accepts no further call. Open calls have [`ServerConfig::drain_timeout`] to finish.
     ///
     /// # Errors
     /// A cause that no retry can change, before the first registration. A later refusal is retried: the relay may be
@@ -265,7 +271,7 @@ impl Server {
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        self.sessions.close().await;
+        self.sessions.close(self.drain_timeout).await;
         Ok(())
     }
 

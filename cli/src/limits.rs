@@ -86,6 +86,9 @@ pub(crate) const MAX_PROCESSES_MAX: i64 = 65_536;
 /// milliseconds hold it.
 pub(crate) const GRACE_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The maximum of `--stop-timeout`: the longest build that a stopped machine should wait for.
+pub(crate) const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The maximum of `--max-sessions`: 4 GiB of memory if all are idle.
 pub(crate) const MAX_SESSIONS_MAX: i64 = 65_536;
 

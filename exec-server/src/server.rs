@@ -200,8 +200,9 @@ where
 
     /// Serves until `stop` resolves, and then shuts down in this order:
     ///
-    /// 1. No further call is accepted. Open calls have [`DRAIN_TIMEOUT`](baton_channel::limits::DRAIN_TIMEOUT) to be
-    ///    answered, or until `cut` resolves, which may be before `stop`.
+    /// 1. No further call is accepted. Open calls have
+    ///    [`ServerConfig::drain_timeout`](baton_channel::ServerConfig::drain_timeout) to be answered, or until `cut`
+    ///    resolves, which may be before `stop`.
     /// 2. Processes are killed, and reaped within [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT).
     /// 3. The hooks run, each within its limit.
     ///

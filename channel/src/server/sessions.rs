@@ -116,17 +116,19 @@ impl Sessions {
         });
     }
 
-    /// Drains every session and refuses new ones. Open calls have [`limits::DRAIN_TIMEOUT`] to finish. Then the
-    /// remaining calls are cut, and the sessions have [`limits::CLOSE_TIMEOUT`] to send queued frames.
-    pub(super) async fn close(&self) {
+    /// Drains every session and refuses new ones. Open calls have `drain_timeout` to finish, during which an edit of the
+    /// allow-list still ends sessions. Then the remaining calls are cut, and the sessions have
+    /// [`limits::CLOSE_TIMEOUT`] to send queued frames.
+    pub(super) async fn close(&self, drain_timeout: Duration) {
         let sessions: Vec<_> = {
             let mut state = self.lock();
             state.is_closed = true;
-            state.served.drain(..).map(|served| served.session).collect()
+            let served = state.served.iter();
+            served.map(|served| Weak::clone(&served.session)).collect()
         };
         let open = || sessions.iter().filter_map(Weak::upgrade);
         open().for_each(|session| session.drain());
-        until(limits::DRAIN_TIMEOUT, || {
+        until(drain_timeout, || {
             open().all(|session| session.ended().is_some())
         })
         .await;
@@ -198,7 +200,7 @@ mod tests {
             SessionState::new(Recorder::off()),
         );
         sessions.add(&before, client(1));
-        sessions.close().await;
+        sessions.close(limits::DRAIN_TIMEOUT).await;
         sessions.add(&after, client(2));
         for session in [before, after] {
             assert_eq!(session.ended(), Some(SessionError::Closed));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_metadata::store::retention::Retention;
 
-use super::values::{grace, up_to, utf8};
+use super::values::{grace, stop_timeout, up_to, utf8};
 use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
 
 #[derive(clap::Args)]
@@ -18,10 +18,12 @@ accepted. A client prints its line with `baton keygen`, or when it is refused.
 The ticket is printed to standard output, or with --ticket-file written to that file only: use it if standard output
 goes to a log. The ticket stays the same for the same key and relay, until `baton ticket rotate`. It is a secret.
 
-On Ctrl-C or SIGTERM, running commands have two seconds to end; a second signal kills them at once.
+On Ctrl-C or SIGTERM no further command is accepted, and running ones have two seconds to end (--stop-timeout); the same
+signal again kills them at once.
 
-Example:
-  baton exec-server --relay http://relay.example:7700")]
+Examples:
+  baton exec-server --relay http://relay.example:7700
+  baton exec-server --relay http://relay.example:7700 --ticket-file ticket --stop-timeout 10m")]
 pub(crate) struct ExecServerArgs {
     /// The relay to register with
     #[arg(long, value_name = "URL")]
@@ -64,6 +66,10 @@ pub(crate) struct ExecServerArgs {
     /// none (`baton exec --grace`). Such a command still counts as running [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = utf8(grace))]
     pub(crate) max_grace: Option<Duration>,
+    /// Time that running commands have to end when this exec-server is stopped, like 10m where it runs builds; a service
+    /// manager has to wait longer. A command whose client's connection is lost has none [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = utf8(stop_timeout))]
+    pub(crate) stop_timeout: Option<Duration>,
     /// Maximum number of sessions (connected clients), divided by client key: one key alone gets four fifths. A relay
     /// forwards at most 2,176, including those that wait or are refused. An idle session takes about 60 KiB (1,024: 60
     /// MiB), and one whose client stalls all its 256 calls on purpose 580 MiB

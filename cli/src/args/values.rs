@@ -22,7 +22,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::analyze::Moment;
 use crate::hosts::{NAME_RULE, is_name};
-use crate::limits::GRACE_LONGEST;
+use crate::limits::{GRACE_LONGEST, STOP_TIMEOUT_MAX};
 use crate::{record, ticket_file};
 
 /// A value that must be UTF-8. clap's own error does not name the argument.
@@ -234,6 +234,18 @@ pub(super) fn kill_grace(text: &str) -> Result<Duration, String> {
             humantime::format_duration(KILL_GRACE_MAX)
         )),
         Err(_) => Err("expected a time like 500ms or 30s".into()),
+    }
+}
+
+/// The time that commands have to end when their exec-server is stopped; 0 is none.
+pub(super) fn stop_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(limit) if limit <= STOP_TIMEOUT_MAX => Ok(limit),
+        Ok(_) => Err(format!(
+            "expected at most {}",
+            humantime::format_duration(STOP_TIMEOUT_MAX)
+        )),
+        Err(_) => Err("expected a time like 2s or 10m".into()),
     }
 }
 
@@ -517,6 +529,15 @@ mod tests {
         assert_eq!(kill_grace("10m"), Ok(KILL_GRACE_MAX));
         for bad in ["5", "", "-1s", "10m 1s"] {
             assert!(kill_grace(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_stop_timeout_may_be_0_and_is_bounded() {
+        assert_eq!(stop_timeout("0s"), Ok(Duration::ZERO));
+        assert_eq!(stop_timeout("1d"), Ok(STOP_TIMEOUT_MAX));
+        for bad in ["2", "", "-1s", "25h"] {
+            assert!(stop_timeout(bad).is_err(), "{bad}");
         }
     }
 

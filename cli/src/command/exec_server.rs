@@ -3,6 +3,7 @@
 mod notice_log;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_channel::allow::AllowList;
 use baton_channel::key::Generation;
@@ -50,10 +51,12 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     let mut exporting = Exporters::of_server();
     let recorder = exporting.start(Side::Server)?;
     let outcome: Result<(), CliError> = runtime()?.block_on(async {
+        let stop_timeout = args.stop_timeout.unwrap_or(DRAIN_TIMEOUT);
         let config = ServerConfig {
             relay_roots: roots,
             recorder: recorder.clone().keeping_stages(),
             max_sessions: args.max_sessions as usize,
+            drain_timeout: stop_timeout,
             dial_tokens: Some(dial_tokens),
             ..ServerConfig::default()
         };
@@ -111,7 +114,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             }
             // They are open for as long as their clients run, and would delay the shutdown.
             warm.close();
-            if let Some(message) = shutdown_message(service.processes()) {
+            if let Some(message) = shutdown_message(service.processes(), stop_timeout) {
                 log_line!("{message}");
             }
         };
@@ -151,13 +154,13 @@ fn fork_fallback_message(reason: &CloneUnavailable) -> String {
 }
 
 /// The message at a stop signal, if commands still run.
-fn shutdown_message(processes: usize) -> Option<String> {
+fn shutdown_message(processes: usize, stop_timeout: Duration) -> Option<String> {
     let run = counted(
         processes as u64,
         "command still runs and has",
         "commands still run and have",
     );
     let them = if processes == 1 { "it" } else { "them" };
-    let left = DRAIN_TIMEOUT.as_secs();
-    (processes > 0).then(|| format!("{run} {left} s to end; the same signal again ends {them} at once"))
+    let left = humantime::format_duration(stop_timeout);
+    (processes > 0).then(|| format!("{run} {left} to end; the same signal again ends {them} at once"))
 }

@@ -260,8 +260,89 @@ fn a_stopped_exec_server_kills_its_commands_and_the_client_reports_it() {
         .finish()
         .assert_failed(255, "the other end is shutting down; the command is killed");
     testbed.await_exec_server_says(
-        "1 command still runs and has 2 s to end; the same signal again ends it at once\n",
+        "1 command still runs and has 2s to end; the same signal again ends it at once\n",
     );
+}
+
+/// A testbed whose exec-server gives its commands this long when it is stopped.
+fn with_stop_timeout(stop_timeout: &str) -> Testbed {
+    let mut testbed = Testbed::new();
+    testbed.stop_exec_server();
+    let mut command = testbed
+        .home
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
+    command.args(["--stop-timeout", stop_timeout]);
+    testbed.exec_server = RunningProgram::start("exec-server", command).unwrap();
+    testbed.await_registration();
+    testbed
+}
+
+#[test]
+fn a_stopped_exec_server_lets_a_command_finish_and_takes_no_further_one() {
+    let mut testbed = with_stop_timeout("1h");
+    let (begun, go) = (testbed.home.file("begun"), testbed.home.file("go"));
+    let script = format!(
+        ": >{}; until [ -e {} ]; do sleep 0.02; done; echo done; exit 7",
+        begun.display(),
+        go.display()
+    );
+    let client = Running::start(testbed.exec(["sh", "-c", &script]), Input::Open);
+    poll("the command runs", || begun.exists().then_some(()));
+    signal(&testbed.exec_server, Signal::TERM);
+    testbed.await_exec_server_says(
+        "1 command still runs and has 1h to end; the same signal again ends it at once\n",
+    );
+    let refused = run(testbed.exec_with(&["--connect-timeout", "0s"], ["true"]));
+    assert_eq!(refused.code, 255, "{refused:?}");
+    // Longer than the default.
+    std::thread::sleep(Duration::from_secs(3));
+    fs::write(&go, "").unwrap();
+    let finished = client.finish();
+    assert_eq!((finished.code, finished.text()), (7, "done\n"), "{finished:?}");
+    let ended = testbed.exec_server.wait(crate::support::PATIENCE).unwrap();
+    assert!(ended.success(), "{ended:?}");
+}
+
+#[test]
+fn ctrl_c_reaches_a_command_whose_exec_server_stops() {
+    let testbed = with_stop_timeout("1h");
+    let begun = testbed.home.file("begun");
+    let script = format!(
+        "trap 'exit 7' INT; : >{}; while :; do sleep 0.02; done",
+        begun.display()
+    );
+    let client = Running::start(testbed.exec_with(&["--kill-grace", "10m"], ["sh", "-c", &script]), Input::Open);
+    poll("the command runs", || begun.exists().then_some(()));
+    signal(&testbed.exec_server, Signal::TERM);
+    testbed.await_exec_server_says("has 1h to end");
+    client.signal(Signal::INT);
+    assert_eq!(client.finish().code, 7);
+}
+
+#[test]
+fn the_same_signal_again_ends_the_commands_of_a_stopped_exec_server() {
+    let mut testbed = with_stop_timeout("1h");
+    let mark = Mark::new();
+    let client = family(&testbed, &mark, STUBBORN_FAMILY);
+    signal(&testbed.exec_server, Signal::TERM);
+    testbed.await_exec_server_says("has 1h to end");
+    assert_eq!(mark.processes().len(), FAMILY_SIZE);
+    testbed.stop_exec_server();
+    assert!(mark.processes().is_empty(), "none outlives the exec-server");
+    client.finish().assert_failed_whatever(255);
+}
+
+#[test]
+fn a_client_that_is_revoked_while_the_exec_server_stops_loses_its_commands() {
+    let testbed = with_stop_timeout("1h");
+    let mark = Mark::new();
+    let client = family(&testbed, &mark, FAMILY);
+    signal(&testbed.exec_server, Signal::TERM);
+    testbed.await_exec_server_says("has 1h to end");
+    let list = testbed.home.config("allowed_clients");
+    fs::write(&list, format!("{} other clamp\n", Home::new().public())).unwrap();
+    mark.await_gone();
+    client.finish().assert_failed_whatever(255);
 }
 
 #[test]
