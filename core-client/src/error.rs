@@ -165,12 +165,12 @@ impl From<Status> for RunError {
     }
 }
 
-/// Why a signal was not sent. No process is affected.
+/// Why a signal was not sent, or processes were not listed. No process is affected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// The exec-server's version is older than signals.
-    #[error("this exec-server takes no signals, because its version is too old; update it")]
+    /// The exec-server's version is older than signals and lists of processes.
+    #[error("this exec-server takes no signals and lists no processes, because its version is too old; update it")]
     NotSupported,
     /// The command has ended, or the exec-server knows no command of this client's key with this id.
     #[error("no command of this client's key has this id, or it has ended")]
@@ -181,6 +181,9 @@ pub enum ProcessError {
     /// The session ended during the call. Whether the signal was sent is not known.
     #[error("{0}")]
     Session(SessionError),
+    /// A response that violates the protocol.
+    #[error("the exec-server sent {0}; if client and exec-server have the same version, report it")]
+    Protocol(&'static str),
     /// Any other error, with the exec-server's message.
     #[error("{}", status_text(.0))]
     Rpc(Status),

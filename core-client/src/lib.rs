@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
 //! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
-//! with a writer for its standard input, and [`Run::signal`] sends it signals. [`Client::records`] returns records of earlier commands. [`Client::files`]
+//! with a writer for its standard input, and [`Run::signal`] sends it signals. [`Client::processes`] lists those that run, and [`Client::records`] returns records of earlier commands. [`Client::files`]
 //! looks at, reads and writes files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a
 //! turn changed.
 //!
@@ -29,6 +29,7 @@ pub mod fuzz;
 pub mod limits;
 mod marker;
 mod memory;
+mod processes;
 mod records;
 mod run;
 mod signal;

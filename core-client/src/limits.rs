@@ -16,6 +16,9 @@ pub const STDIN_CHUNK: usize = 128 * 1024;
 /// reach.
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Processes in the answers to one list: more than any exec-server runs. Protects the caller's memory, some 100 MiB.
+pub const PROCESSES_MAX: usize = 65_536;
+
 /// Pieces of a file that wait to be sent. With [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) it bounds what
 /// a [`crate::FileWriter`] holds to 512 KiB, beside the session's window.
 pub const WRITE_OUTBOX: usize = 4;

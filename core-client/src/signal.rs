@@ -35,8 +35,17 @@ struct Target {
 }
 
 impl Signaller {
-    /// For the command of a call with this context and these requests, on an exec-server that takes signals. The default
-    /// is for any other exec-server.
+    /// For a command on an exec-server that takes signals. The default is one for any other exec-server.
+    pub(crate) fn new(channel: Channel, process: ProcessId) -> Self {
+        Self(Some(Target {
+            channel,
+            process,
+            parent: None,
+            requests: None,
+        }))
+    }
+
+    /// For the command of a call with this context and these requests.
     pub(crate) fn of_run(
         channel: Channel,
         process: ProcessId,

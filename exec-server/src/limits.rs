@@ -123,6 +123,11 @@ pub const KILL_GRACE_MAX: Duration = Duration::from_secs(10 * 60);
 /// more memory than that of a client that does not read.
 pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// Bytes of a process's arguments in its client's list of processes: what a person recognises it by. With
+/// [`PAGE_ITEMS_MAX`](baton_proto::limits::PAGE_ITEMS_MAX) and a thread's id a page has at most 133 KiB. Each process
+/// keeps them: 1 MiB for 1,024 processes.
+pub const LISTED_ARGV_BYTES: usize = 1024;
+
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end the processes that got
 /// SIGKILL.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);

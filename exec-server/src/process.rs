@@ -10,7 +10,7 @@
 //! to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
 //! of [`crate::records`].
 //!
-//! `signal` are the signals that a client sends, which wait for the driver.
+//! `signal` are the signals that a client sends, which wait for the driver; `listing` is what it is told of its processes.
 //!
 //! Six state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
 //! of its family), `grace` (how long it outlives its session), `stop` (why it is killed, and how much time it has),
@@ -26,6 +26,7 @@ mod kill;
 mod launch;
 mod leader;
 mod lifecycle;
+mod listing;
 mod output;
 mod pipe;
 mod program;

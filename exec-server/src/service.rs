@@ -7,7 +7,7 @@ use baton_channel::Revocations;
 use baton_channel::allow::Peer;
 use baton_proto::Epoch;
 use baton_proto::exec::run_request::Kind;
-use baton_proto::exec::{RunRequest, SignalRequest, SignalResponse, Start};
+use baton_proto::exec::{ListRequest, ListResponse, RunRequest, SignalRequest, SignalResponse, Start};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -19,6 +19,7 @@ use crate::records::Records;
 use crate::settings::Settings;
 use crate::{CloneUnavailable, SpawnMethod};
 
+mod list;
 mod signal;
 
 /// Runs processes. Clones share one process table.
@@ -152,6 +153,10 @@ impl<B: Backend> Exec for ExecService<B> {
     async fn signal(&self, request: Request<SignalRequest>) -> Result<Response<SignalResponse>, Status> {
         signal::signal(&self.processes.table, request)?;
         Ok(Response::new(SignalResponse {}))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        Ok(Response::new(list::list(&self.processes.table, request)?))
     }
 }
 

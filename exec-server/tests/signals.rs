@@ -10,7 +10,11 @@ use baton_exec_server::limits::KILL_GRACE_MAX;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::run_request::Kind as RequestKind;
-use baton_proto::exec::{CallEnd as WireEnd, OutputStream, Signal, SignalRequest, Signaled, Start, exited};
+use baton_proto::exec::{
+    CallEnd as WireEnd, ListRequest, ListResponse, OutputStream, ProcessState, Signal, SignalRequest, Signaled,
+    Start, exited,
+};
+use baton_proto::limits::PAGE_ITEMS_MAX;
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use support::{Call, Host, eventually, group_is_gone, kind, start};
 use tokio::sync::watch;
@@ -25,6 +29,7 @@ with_each_spawn_method! {
     an_unknown_name_among_the_requests_kills_and_in_a_call_of_its_own_does_not,
     another_keys_process_answers_like_an_unknown_one,
     a_process_that_has_ended_is_unknown,
+    a_client_lists_its_own_processes_in_pages,
     a_process_that_handles_the_signal_has_its_own_exit_code,
     a_process_that_ignores_the_signal_is_killed_after_the_grace,
     a_kill_grace_of_0_kills_at_once,
@@ -318,6 +323,48 @@ async fn a_process_that_has_ended_is_unknown(method: SpawnMethod) {
     host.idle().await;
     let answer = signal(&host, &id, named("INT", false)).await.unwrap_err();
     assert_eq!(kind(&answer), ErrorKind::UnknownProcess);
+}
+
+async fn list(host: &Host, after: bytes::Bytes) -> ListResponse {
+    let answer = host.client.clone().list(ListRequest { after }).await;
+    answer.unwrap().into_inner()
+}
+
+async fn a_client_lists_its_own_processes_in_pages(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    assert_eq!(list(&host, bytes::Bytes::new()).await, ListResponse::default());
+    let mut calls = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..PAGE_ITEMS_MAX + 1 {
+        let wanted = Start {
+            thread_id: "chat".into(),
+            ..start(&["sleep", "1000"])
+        };
+        ids.push(wanted.process_id.clone());
+        calls.push(host.run(wanted).await.unwrap());
+    }
+    let first = list(&host, bytes::Bytes::new()).await;
+    assert_eq!((first.processes.len(), first.more), (PAGE_ITEMS_MAX, true));
+    let last = list(&host, first.processes[PAGE_ITEMS_MAX - 1].process_id.clone()).await;
+    assert_eq!((last.processes.len(), last.more), (1, false));
+    let all: Vec<_> = first.processes.iter().chain(&last.processes).collect();
+    let listed: Vec<_> = all.iter().map(|process| process.process_id.clone()).collect();
+    assert_eq!(listed, ids);
+    for process in all {
+        assert_eq!(process.argv, ["sleep", "1000"]);
+        assert!(process.pid > 0 && process.started_unix_ns > 0 && !process.argv_cut);
+        assert_eq!((process.state(), &*process.thread_id), (ProcessState::Running, "chat"));
+    }
+    host.calls_as(2);
+    assert_eq!(list(&host, bytes::Bytes::new()).await, ListResponse::default());
+    let malformed = ListRequest {
+        after: bytes::Bytes::from_static(&[1; 15]),
+    };
+    let refused = host.client.clone().list(malformed).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    host.calls_anonymously();
+    let nobody = host.client.clone().list(ListRequest::default()).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unauthenticated);
 }
 
 async fn a_process_that_handles_the_signal_has_its_own_exit_code(method: SpawnMethod) {

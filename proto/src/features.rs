@@ -15,7 +15,7 @@ impl Features {
     pub const READ_FILES: u32 = 3;
     /// Feature 4: the exec-server has `Write` and `Mkdir` of `baton.files.v1.Files`.
     pub const WRITE_FILES: u32 = 4;
-    /// Feature 6: the exec-server takes `Signal` in a `Run`, has `baton.exec.v1.Exec/Signal`, and heeds
+    /// Feature 6: the exec-server takes `Signal` in a `Run`, has `Signal` and `List` of `baton.exec.v1.Exec`, and heeds
     /// `Start.kill_grace_ms`.
     pub const SIGNALS: u32 = 6;
 

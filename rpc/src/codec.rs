@@ -23,10 +23,12 @@ use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
-use baton_proto::exec::{ExecError, ProcessEvent, RunRequest, SignalRequest, SignalResponse};
+use baton_proto::exec::{
+    ExecError, ListRequest, ListResponse, ProcessEvent, RunRequest, SignalRequest, SignalResponse,
+};
 use baton_proto::limits::{
-    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX,
-    WRITE_REQUEST_MAX,
+    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, THREAD_METADATA_ENTRIES_MAX,
+    WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
 };
 use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
 use baton_proto::{files, metadata};
@@ -211,6 +213,19 @@ impl Checked for RunRequest {
     }
 }
 
+impl Checked for ListResponse {
+    fn check(wire: &[u8]) -> Result<(), Status> {
+        let mut processes = 0;
+        fields(wire, &mut |tag, _| processes += usize::from(tag == 1));
+        if processes > PAGE_ITEMS_MAX {
+            return Err(Status::internal(format!(
+                "the exec-server sent a page of {processes} processes, and one has at most {PAGE_ITEMS_MAX}"
+            )));
+        }
+        Ok(())
+    }
+}
+
 impl Checked for WarmState {
     fn check(wire: &[u8]) -> Result<(), Status> {
         let mut warms = 0;
@@ -237,7 +252,7 @@ macro_rules! unrepeated {
     };
 }
 
-unrepeated! { WatchRequest PingRequest PingResponse PublishResponse SignalRequest SignalResponse }
+unrepeated! { WatchRequest PingRequest PingResponse PublishResponse SignalRequest SignalResponse ListRequest }
 
 /// The number of repeated entries of a `Start`.
 #[derive(Default)]
@@ -356,6 +371,19 @@ mod tests {
             WatchRequest::check(b"\xff").unwrap_err().code(),
             Code::InvalidArgument
         );
+    }
+
+    #[test]
+    fn a_page_of_processes_beyond_its_bound_is_not_decoded() {
+        let check = |processes| {
+            let page = ListResponse {
+                processes: vec![Default::default(); processes],
+                more: false,
+            };
+            ListResponse::check(&page.encode_to_vec())
+        };
+        assert!(check(PAGE_ITEMS_MAX).is_ok());
+        assert_eq!(check(PAGE_ITEMS_MAX + 1).unwrap_err().code(), Code::Internal);
     }
 
     #[test]

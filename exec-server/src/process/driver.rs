@@ -39,6 +39,7 @@ use super::grace::Grace;
 use super::kill::Kill;
 use super::launch::Launch;
 use super::lifecycle::Lifecycle;
+use super::listing::Description;
 use super::output::ReadBuffer;
 use super::reporter::LifecycleReporter;
 use super::signal::PendingSignals;
@@ -128,6 +129,7 @@ pub(crate) async fn run<B: Backend>(
             }
         });
     let state = registration.state().clone();
+    let mut description = Description::of(&launch);
     let spawned = async {
         let begun = durable(records, call.as_deref(), &state, accepted).await?;
         Ok((begun, backend.spawn(launch, childs_context.as_ref())?))
@@ -149,6 +151,9 @@ pub(crate) async fn run<B: Backend>(
     let spawned = clock::now();
     registration.set_started();
     reporter.started(group.pid(), spawned);
+    description.pid = group.pid();
+    description.started_unix_ns = anchor.unix_ns_of(spawned);
+    state.describe(description);
     if let Some(traced_command) = traced_command(&call) {
         traced_command.started(group.pid());
     }

@@ -3,20 +3,21 @@
 //!
 //! One lock, held for a few instructions at a time and never across an await.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use baton_channel::allow::Revocable;
 use baton_export::clock;
 use baton_proto::exec::process_event::Kind;
-use baton_proto::exec::{ProcessEvent, Started};
+use baton_proto::exec::{Process, ProcessEvent, ProcessState as ListedState, Started};
 use baton_trace::call_end::CallEnd;
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::backend::{Exec, ExecState};
 use super::grace::Grace;
+use super::listing::Description;
 use super::repeated::RepeatedStart;
 use super::retention::RetainedBytes;
 use super::signal::{ClientSignal, PendingSignals};
@@ -31,6 +32,8 @@ use crate::termination::{Close, Exit, StopReason, Termination};
 pub(super) struct ProcessState {
     inner: Mutex<Inner>,
     termination: watch::Sender<Termination>,
+    /// Set when the process was created.
+    description: OnceLock<Description>,
 }
 
 #[derive(Debug)]
@@ -101,7 +104,26 @@ impl ProcessState {
                 follower: None,
             }),
             termination: watch::Sender::default(),
+            description: OnceLock::new(),
         }
+    }
+
+    /// Sets what its client is told of the process.
+    pub(super) fn describe(&self, description: Description) {
+        let _ = self.description.set(description);
+    }
+
+    /// What its client is told of the process, without its id; `None` before it was created.
+    pub(super) fn listed(&self) -> Option<Process> {
+        let description = self.description.get()?;
+        let inner = self.lock();
+        let state = match inner.grace.ends() {
+            _ if self.exit().is_some() => ListedState::Exited,
+            _ if inner.stop.reason().is_some() || inner.is_ended_by_client => ListedState::Ending,
+            Some(_) => ListedState::Detached,
+            None => ListedState::Running,
+        };
+        Some(description.listed(state))
     }
 
     /// The answer to a repeated start.

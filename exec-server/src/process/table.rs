@@ -9,6 +9,7 @@ use std::time::Instant;
 use baton_channel::key::PublicKey;
 use baton_export::clock;
 use baton_proto::ProcessId;
+use baton_proto::exec::Process;
 use tokio::sync::Notify;
 
 use self::finished::{Digest, FinishedProcess, FinishedProcesses};
@@ -110,6 +111,33 @@ impl ProcessTable {
         let state = self.lock().live.get(&key).map(|live| live.state.clone());
         state.ok_or(SignalError::UnknownProcess)?.signal(signal);
         Ok(())
+    }
+
+    /// At most `limit` of a client's processes that were created, in the order of their ids, from the first one after
+    /// `after`. Returns whether there are more.
+    pub(crate) fn list(
+        &self,
+        client: &PublicKey,
+        after: Option<ProcessId>,
+        limit: usize,
+    ) -> (Vec<Process>, bool) {
+        let mut found: Vec<_> = {
+            let entries = self.lock();
+            let own = entries.live.iter().filter(|((owner, id), _)| {
+                owner == client && after.is_none_or(|after| *id > after)
+            });
+            own.map(|((_, id), live)| (*id, live.state.clone())).collect()
+        };
+        found.sort_unstable_by_key(|(id, _)| *id);
+        let mut listed = found.into_iter().filter_map(|(id, state)| {
+            let process_id = id.0.to_vec().into();
+            Some(Process {
+                process_id,
+                ..state.listed()?
+            })
+        });
+        let page = listed.by_ref().take(limit).collect();
+        (page, listed.next().is_some())
     }
 
     /// The delay of `Started`.
