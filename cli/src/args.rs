@@ -11,8 +11,10 @@ mod history;
 mod history_input;
 mod host;
 mod keygen;
+mod kill;
 mod list;
 mod plain_exec;
+mod ps;
 mod relay;
 mod remote;
 mod run;
@@ -43,7 +45,9 @@ pub(crate) use self::history::HistoryArgs;
 pub(crate) use self::history_input::HistoryInputArgs;
 pub(crate) use self::host::{HostAddArgs, HostCommand, HostListArgs, HostRemoveArgs};
 pub(crate) use self::keygen::KeygenArgs;
+pub(crate) use self::kill::KillArgs;
 pub(crate) use self::list::ListArgs;
+pub(crate) use self::ps::PsArgs;
 pub(crate) use self::relay::RelayArgs;
 pub(crate) use self::remote::RemoteArgs;
 pub(crate) use self::run::RunArgs;
@@ -133,6 +137,10 @@ pub(crate) enum Command {
     /// Name exec-servers, so that `--host NAME` selects one
     #[command(subcommand, after_help = "Example:\n  baton host add worker - <ticket")]
     Host(HostCommand),
+    /// List the commands that run
+    Ps(PsArgs),
+    /// Send a signal to a command that runs
+    Kill(KillArgs),
     /// List the commands that have run, newest first, with outcome and time
     History(HistoryArgs),
     /// Show one command of the history, and where its time went

@@ -12,6 +12,8 @@ mod history_input;
 pub(crate) mod host;
 mod interrupt;
 pub(crate) mod keygen;
+pub(crate) mod kill;
+pub(crate) mod ps;
 pub(crate) mod relay;
 pub(crate) mod run;
 mod runs;
@@ -48,6 +50,8 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Exec(args) => exec::main(args),
         Command::Relay(args) => relay::main(args),
         Command::ExecServer(args) => exec_server::main(args),
+        Command::Ps(args) => ps::main(args),
+        Command::Kill(args) => kill::main(args),
         Command::History(args) => history::main(args),
         Command::Host(command) => host::main(command),
         Command::Show(args) => show::main(args),

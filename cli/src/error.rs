@@ -13,7 +13,7 @@ use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
 use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
-    ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
+    ConnectError, ProcessError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
 use baton_corpus::CorpusError;
 use baton_exec_server::CloneUnavailable;
@@ -99,6 +99,8 @@ pub(crate) enum CliError {
     LostWithGrace { error: SessionError, grace: Duration },
     #[error(transparent)]
     Records(#[from] RecordsError),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     #[error(transparent)]
     WarmBoard(#[from] WarmBoardError),
     #[error(transparent)]
@@ -190,6 +192,7 @@ impl CliError {
         match self {
             Self::Run(RunError::Connect(error))
             | Self::Records(RecordsError::Connect(error))
+            | Self::Process(ProcessError::Connect(error))
             | Self::WarmBoard(WarmBoardError::Connect(error)) => match error {
                 ConnectError::Handshake => Some("ask the exec-server's owner for its current ticket"),
                 ConnectError::Timeout(_) => Some("check that it is running, then try again"),
@@ -201,11 +204,14 @@ impl CliError {
             Self::Run(RunError::Session(error)) if is_cut(error) => {
                 Some("the command is killed if it still runs: `baton history` shows its outcome")
             }
-            Self::Records(RecordsError::Session(error)) | Self::WarmBoard(WarmBoardError::Session(error))
+            Self::Records(RecordsError::Session(error))
+            | Self::Process(ProcessError::Session(error))
+            | Self::WarmBoard(WarmBoardError::Session(error))
                 if is_cut(error) =>
             {
                 Some("try again")
             }
+            Self::Process(ProcessError::Ended) => Some("`baton ps` lists those that run"),
             Self::Run(RunError::Start {
                 failure: StartFailure::BadCwd,
                 ..

@@ -30,14 +30,19 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(crate) fn short_id(record: &Record) -> String {
-    let mut id = hex(&record.process_id);
+pub(crate) fn short_id(process_id: &[u8]) -> String {
+    let mut id = hex(process_id);
     id.truncate(SHORT_ID);
     id
 }
 
 /// The arguments, approximately as a user would type them in a shell.
 pub(crate) fn command(record: &Record) -> String {
+    command_line(&record.argv, record.argv_cut)
+}
+
+/// As [`command`].
+pub(crate) fn command_line(argv: &[bytes::Bytes], is_cut: bool) -> String {
     let quoted = |argument: &bytes::Bytes| {
         let text = String::from_utf8_lossy(argument).into_owned();
         let is_plain = !text.is_empty()
@@ -49,8 +54,8 @@ pub(crate) fn command(record: &Record) -> String {
             false => format!("'{}'", text.replace('\'', r"'\''")),
         }
     };
-    let mut words: Vec<_> = record.argv.iter().map(quoted).collect();
-    if record.argv_cut {
+    let mut words: Vec<_> = argv.iter().map(quoted).collect();
+    if is_cut {
         words.push("…".into());
     }
     printable(&words.join(" ")).into_owned()

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
-    ChannelConfig, Client, ConnectError, OnWaiting, PublicKey, Records, RecordsError, RunError, SessionError,
-    Ticket,
+    ChannelConfig, Client, ConnectError, OnWaiting, ProcessError, PublicKey, Records, RecordsError, RunError,
+    SessionError, Ticket,
 };
 use baton_trace::recorder::Recorder;
 
@@ -68,6 +68,7 @@ impl RemoteClient {
         match error {
             CliError::Run(RunError::Session(SessionError::NotAllowed))
             | CliError::Records(RecordsError::Session(SessionError::NotAllowed))
+            | CliError::Process(ProcessError::Session(SessionError::NotAllowed))
             | CliError::WarmBoard(WarmBoardError::Session(SessionError::NotAllowed)) => {
                 CliError::NotAllowed {
                     line: identity::public_line(&self.public),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_analyze::analysis::Filter;
 use baton_analyze::jaeger_search::{JaegerError, JaegerInput};
 use baton_core_client::warm::{WarmInterval, WarmIntervalError};
+use baton_core_client::{Signal, UnknownSignal};
 use baton_exec_server::limits::{DRAIN_MAX, KILL_GRACE_MAX};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
@@ -234,6 +235,21 @@ pub(super) fn kill_grace(text: &str) -> Result<Duration, String> {
             humantime::format_duration(KILL_GRACE_MAX)
         )),
         Err(_) => Err("expected a time like 500ms or 30s".into()),
+    }
+}
+
+/// A signal, in upper or lower case, with or without `SIG`. Numbers differ between systems.
+pub(super) fn signal(text: &str) -> Result<Signal, String> {
+    text.parse().map_err(|error: UnknownSignal| error.to_string())
+}
+
+/// The id of a process or a prefix of it. An empty one is refused: in a script with an unset variable it would select
+/// the one process that runs.
+pub(super) fn process_id(text: &str) -> Result<String, String> {
+    let id = text.replace('-', "").to_ascii_lowercase();
+    match id.len() {
+        1..=32 if id.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(id),
+        _ => Err("expected an id of `baton ps`, or the beginning of one: at most 32 hexadecimal digits".into()),
     }
 }
 
@@ -529,6 +545,15 @@ mod tests {
         assert_eq!(kill_grace("10m"), Ok(KILL_GRACE_MAX));
         for bad in ["5", "", "-1s", "10m 1s"] {
             assert!(kill_grace(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_process_id_is_hexadecimal_and_not_empty() {
+        assert_eq!(process_id("019A3c5e-1"), Ok("019a3c5e1".into()));
+        assert_eq!(process_id(&"f".repeat(32)), Ok("f".repeat(32)));
+        for bad in ["", "-", "x", "019a 3c", &"f".repeat(33)] {
+            assert!(process_id(bad).is_err(), "{bad}");
         }
     }
 

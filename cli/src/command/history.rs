@@ -88,7 +88,7 @@ pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal)
     columns.extend([Column::left("FAULT").spare(3), Column::left("COMMAND")]);
     let row = |one: &Record| {
         let mut cells = vec![
-            record::short_id(one),
+            record::short_id(&one.process_id),
             record::ago(one.accepted_unix_ns),
             record::took(one),
             record::outcome(one),

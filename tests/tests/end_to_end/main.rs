@@ -13,6 +13,7 @@
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
 //! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
+//! * `processes`: `baton ps` and `baton kill`;
 //! * `signals`: Ctrl-C and SIGTERM of a client, and the time that its command then has;
 //! * `hostile`: text of a hostile peer or file on a terminal;
 //! * `health`: `baton health`;
@@ -43,6 +44,7 @@ mod hostile;
 mod hosts;
 mod inherited;
 mod jaeger;
+mod processes;
 mod records;
 mod refused;
 mod remote_files;
