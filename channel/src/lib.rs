@@ -37,5 +37,6 @@ pub use link::tls::roots::{RelayRoots, RootsError};
 pub use server::revocations::Revocations;
 pub use server::{Notice, Server, ServerConfig, ServerError};
 pub use service::client::RecordTo;
+pub use service::record::Envelope;
 pub use service::server::Service;
 pub use service::{ResponseBody, Routes, SessionError};

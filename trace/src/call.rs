@@ -28,6 +28,16 @@ pub struct ServerCall {
     /// A sink takes the call record.
     exported: bool,
     command: OnceLock<TracedCommand>,
+    told: OnceLock<ToldStages>,
+}
+
+/// The stages of an earlier call, which a later one that continues its work tells its caller.
+#[derive(Debug, Clone)]
+pub struct ToldStages {
+    /// The anchor of that call.
+    pub anchor: Anchor,
+    /// Its stages so far.
+    pub stages: Vec<StageRecord>,
 }
 
 /// Stages that a caller adds to its own call during the call. Put one value for each call into the request's
@@ -92,7 +102,21 @@ impl ServerCall {
             on_complete: Mutex::new(None),
             exported: recording,
             command: OnceLock::new(),
+            told: OnceLock::new(),
         }
+    }
+
+    /// Tells the caller these stages in place of its own: the caller measures both calls as one. They are exported by
+    /// the earlier call alone. Later calls have no effect.
+    pub fn tell(&self, told: ToldStages) {
+        if self.recording {
+            self.told.get_or_init(|| told);
+        }
+    }
+
+    /// The stages that the caller is told in place of this call's own.
+    pub fn told(&self) -> Option<&ToldStages> {
+        self.told.get()
     }
 
     /// Sets whether a sink takes the record of this call. If not, recorded stages are for its caller and its handler

@@ -93,9 +93,7 @@ impl ResponseBody {
         match self.stream.poll_receive(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(Received::Data(data))) => {
-                if let Some(draft) = &mut self.recording.draft {
-                    draft.handed = Some(clock::now());
-                }
+                self.recording.handed(clock::now());
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Ok(Received::Trailers(trailers))) => {

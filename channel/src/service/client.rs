@@ -27,7 +27,7 @@ use tonic::body::Body;
 
 use super::body::{ResponseBody, grpc_status};
 use super::metadata;
-use super::record::{CallDetails, ClientDraft, ConnectTimes, Recording};
+use super::record::{CallDetails, ClientDraft, ConnectTimes, Envelope, Recording};
 use super::session_state::{SessionState, StreamHandle};
 
 /// A request extension through which the caller receives the finished record of one call.
@@ -70,9 +70,16 @@ impl Call {
         stage::close_registration();
         let anchor = clock::call_anchor();
         let caller = caller_context(&mut parts);
+        let envelope = parts.extensions.remove::<Envelope>();
+        let continued = envelope.as_ref().and_then(Envelope::resume);
         let path = parts.uri.path().to_owned();
         let call_id = w3c::random_span_id();
-        let draft = recording.then(|| {
+        let draft = match continued {
+            Some(draft) => {
+                draft.context.inject(&mut parts.headers);
+                Some(draft)
+            }
+            None => recording.then(|| {
             let parent = caller.context.as_ref().map(|context| context.span_id);
             let is_sampled = caller.context.as_ref().map(TraceContext::is_sampled);
             let mut context = caller.clone().continue_or_start(true).with_span(call_id);
@@ -93,8 +100,11 @@ impl Call {
                 handed: None,
                 head_status: None,
                 observer,
+                losses: Vec::new(),
+                first_sent: None,
             })
-        });
+            }),
+        };
         if draft.is_none() {
             caller.inject(&mut parts.headers);
         }
@@ -110,7 +120,7 @@ impl Call {
         Self {
             head,
             deadline: baton_mux::deadline(anchor.instant, timeout_ns),
-            recording: Recording::new(draft, recorder),
+            recording: Recording::new(draft, recorder, envelope),
             body,
         }
     }

@@ -184,6 +184,12 @@ impl SessionError {
         }
     }
 
+    /// Whether the session was lost: neither end closed it, and neither broke a rule. An exec-server lets the grace of
+    /// its processes begin then.
+    pub fn is_loss(&self) -> bool {
+        matches!(self.call_end(), CallEnd::ClientLost | CallEnd::ConnectionLost)
+    }
+
     /// Whether the peer's `GoAway` ended the session. A `GoAway` is authenticated; a relay's status is not.
     pub(crate) fn is_go_away(&self) -> bool {
         matches!(

@@ -4,8 +4,9 @@
 //! are clamped to the interval between the client's own stamps.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use baton_export::clock;
@@ -18,7 +19,7 @@ use baton_trace::command::{CallProgress, TracedCommand};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
-    CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RELAY_FORWARD,
+    CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RECOVER, RELAY_FORWARD,
     RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
     TERMINAL_TRANSIT, TRANSIT,
 };
@@ -56,6 +57,71 @@ pub(crate) struct ClientDraft {
     pub(crate) head_status: Option<i32>,
     /// Sends the record to the caller, if it asked for it.
     pub(crate) observer: Option<oneshot::Sender<CallRecord>>,
+    /// The losses of the session, if the call was continued by another one.
+    pub(crate) losses: Vec<Loss>,
+    /// The stamps on the request of the call whose session was lost first.
+    pub(crate) first_sent: Option<SentStamps>,
+}
+
+/// A lost session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss {
+    at: Instant,
+    /// When the call that continued the work got its first data.
+    recovered: Option<Instant>,
+}
+
+/// A request extension: calls with clones of one envelope, made one after the other, have one call record. Each may only
+/// begin when the one before has ended.
+///
+/// A call whose session is lost parks its unfinished record here, and the call that continues its work takes it. The
+/// time between them is the stage `recover`. The record is finished by the call that ends in another way, or when the
+/// last clone of the envelope is dropped.
+#[derive(Clone, Default)]
+pub struct Envelope(Arc<Mutex<Option<Parked>>>);
+
+impl Envelope {
+    /// An envelope that no call has used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn park(&self, parked: Parked) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(parked);
+    }
+
+    /// The unfinished record, for the call that continues the work.
+    pub(super) fn resume(&self) -> Option<Box<ClientDraft>> {
+        let parked = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        parked.and_then(Parked::resume)
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Envelope")
+    }
+}
+
+/// The unfinished record of a call whose session was lost. Dropping it finishes the record as that call would have.
+struct Parked {
+    /// Taken by the call that continues the work.
+    unfinished: Option<(Box<ClientDraft>, CallProgress, RpcStatus)>,
+    recorder: Recorder,
+}
+
+impl Parked {
+    fn resume(mut self) -> Option<Box<ClientDraft>> {
+        self.unfinished.take().map(|(draft, ..)| draft)
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        if let Some((draft, progress, status)) = self.unfinished.take() {
+            draft.finish(&Stamps::default(), None, None, progress, status, &self.recorder);
+        }
+    }
 }
 
 /// The part of a client's record that is not measured here.
@@ -79,21 +145,40 @@ pub(super) struct Recording {
     recorder: Recorder,
     /// Present once the call is sent.
     stream: Option<Arc<StreamHandle>>,
+    /// Another call may continue the work of this one.
+    envelope: Option<Envelope>,
 }
 
 impl Recording {
-    pub(super) fn new(draft: Option<Box<ClientDraft>>, recorder: &Recorder) -> Self {
+    pub(super) fn new(
+        draft: Option<Box<ClientDraft>>,
+        recorder: &Recorder,
+        envelope: Option<Envelope>,
+    ) -> Self {
         Self {
             draft,
             recorder: recorder.clone(),
             stream: None,
+            envelope,
+        }
+    }
+
+    /// Notes the time at which data was handed to the caller.
+    pub(super) fn handed(&mut self, now: Instant) {
+        if let Some(draft) = &mut self.draft {
+            draft.handed = Some(now);
+            if let Some(loss) = draft.losses.last_mut() {
+                loss.recovered.get_or_insert(now);
+            }
         }
     }
 
     /// Notes the stream of a call that was sent.
     pub(super) fn sent(&mut self, stream: &Arc<StreamHandle>, connect: Option<ConnectTimes>) {
         if let Some(draft) = &mut self.draft {
-            draft.connect = connect;
+            if draft.losses.is_empty() {
+                draft.connect = connect;
+            }
             self.stream = Some(Arc::clone(stream));
         }
     }
@@ -114,22 +199,25 @@ impl Recording {
             },
         };
         let status = RpcStatus(status);
-        let command = draft.details.command.take();
-        let command = command.map(|command| Box::new(command.summary_of_call(progress, status)));
-        let (stamps, clock) = self
-            .stream
-            .take()
-            .map_or_else(Default::default, |stream| stream.measured());
-        let observer = draft.observer.take();
-        let record = CallRecord {
-            command,
-            ..draft.build(&stamps, timings, clock, clock::now(), status.0)
+        let stream = self.stream.take();
+        let is_lost = match &stream {
+            Some(stream) => stream.session().ended().is_some_and(|error| error.is_loss()),
+            // The call before was lost, and this one was not sent.
+            None => !draft.losses.is_empty(),
         };
-        if let Some(observer) = observer {
-            // Fails if the caller has dropped the receiver.
-            let _ = observer.send(record.clone());
+        let (stamps, clock) = stream.map_or_else(Default::default, |stream| stream.measured());
+        if is_lost
+            && timings.is_none()
+            && let Some(envelope) = self.envelope.take()
+        {
+            draft.lose(&stamps, clock::now());
+            envelope.park(Parked {
+                unfinished: Some((draft, progress, status)),
+                recorder: self.recorder.clone(),
+            });
+            return;
         }
-        self.recorder.finish(record);
+        draft.finish(&stamps, timings, clock, progress, status, &self.recorder);
     }
 }
 
@@ -140,6 +228,43 @@ impl Drop for Recording {
 }
 
 impl ClientDraft {
+    /// The session was lost at `now`.
+    fn lose(&mut self, stamps: &Stamps, now: Instant) {
+        self.first_sent.get_or_insert(stamps.head_sent);
+        self.handed = None;
+        self.head_status = None;
+        if self.losses.last().is_none_or(|loss| loss.recovered.is_some()) {
+            self.losses.push(Loss {
+                at: now,
+                recovered: None,
+            });
+        }
+    }
+
+    /// Passes the record to the recorder and the caller.
+    fn finish(
+        mut self: Box<Self>,
+        stamps: &Stamps,
+        timings: Option<&[u8]>,
+        clock: Option<ClockOffset>,
+        progress: CallProgress,
+        status: RpcStatus,
+        recorder: &Recorder,
+    ) {
+        let command = self.details.command.take();
+        let command = command.map(|command| Box::new(command.summary_of_call(progress, status)));
+        let observer = self.observer.take();
+        let record = CallRecord {
+            command,
+            ..self.build(stamps, timings, clock, clock::now(), status.0)
+        };
+        if let Some(observer) = observer {
+            // Fails if the caller has dropped the receiver.
+            let _ = observer.send(record.clone());
+        }
+        recorder.finish(record);
+    }
+
     fn build(
         self,
         stamps: &Stamps,
@@ -152,7 +277,7 @@ impl ClientDraft {
         let mut stages = Vec::with_capacity(24);
         let between = |stage, start, end| StageRecord::between(&anchor, stage, start, end);
         stages.push(between(baton_trace::stage::transport::CALL, anchor.instant, end));
-        let sent = stamps.head_sent;
+        let sent = self.first_sent.unwrap_or(stamps.head_sent);
         if let Some(queued) = sent.queued {
             stages.push(between(DISPATCH, anchor.instant, queued));
         }
@@ -179,6 +304,16 @@ impl ClientDraft {
         let last = stamps.last_data_received.filter(|_| timings.is_some());
         let mut server_unix_ns = None;
         if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings.unwrap_or_default())) {
+            // A server that has forgotten the call before tells the stages of the last one alone.
+            let is_told_of_last = self.losses.first().is_some_and(|loss| {
+                let offset_ns = clock.map_or(0, |clock| clock.offset_ns);
+                timings.received_unix_ns.saturating_add_signed(offset_ns.saturating_neg())
+                    > anchor.unix_ns_of(loss.at)
+            });
+            let sealed = match is_told_of_last {
+                true => stamps.head_sent.sealed.unwrap_or(sealed),
+                false => sealed,
+            };
             let interval = WaitInterval {
                 sent_ns: anchor.offset_ns(sealed),
                 back_ns: anchor.offset_ns(last.map_or(end, |last| last.at)),
@@ -196,6 +331,12 @@ impl ClientDraft {
             if let Some(handed) = self.handed {
                 stages.push(between(TERMINAL_NOTIFY, last.opened, handed));
             }
+        }
+        for (attempt, loss) in (0..).zip(&self.losses) {
+            stages.push(StageRecord {
+                attempt,
+                ..between(RECOVER, loss.at, loss.recovered.unwrap_or(end))
+            });
         }
         if let Some(own) = &self.details.stages {
             stages.extend(own.take(&anchor, end));
@@ -445,6 +586,8 @@ mod tests {
             handed: None,
             head_status: None,
             observer: None,
+            losses: Vec::new(),
+            first_sent: None,
         }
     }
 

@@ -274,6 +274,12 @@ impl RecordInputs {
         }
         let anchor = *self.call.anchor();
         let timings = self.wants_timings.then(|| {
+            if let Some(told) = self.call.told() {
+                return TimingsDraft {
+                    anchor: told.anchor,
+                    stages: told.stages.clone(),
+                };
+            }
             let mut stages = Vec::with_capacity(16);
             stages.extend(self.relay_stages());
             self.call

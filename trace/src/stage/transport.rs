@@ -44,6 +44,8 @@ pub const TERMINAL_RELAY_FORWARD: StageId = StageId(18);
 pub const TERMINAL_OPEN: StageId = StageId(19);
 /// Delivery to the caller.
 pub const TERMINAL_NOTIFY: StageId = StageId(20);
+/// Without a session, until the client is attached to its process again.
+pub const RECOVER: StageId = StageId(21);
 
 #[rustfmt::skip]
 /// The table, in waterfall order.
@@ -63,6 +65,7 @@ pub const STAGES: &[StageDef] = &[
     row(SERVER_QUEUE, "server.queue", Some(RPC), StageKind::Internal, "decoded", "handler starts", Server, true),
     row(TERMINAL_QUEUE, "terminal.queue", Some(RPC), StageKind::Internal, "last data frame queued", "taken by the writer", Server, true),
     row(TERMINAL_SEAL, "terminal.seal", Some(RPC), StageKind::Internal, "taken by the writer", "encrypted and handed to the link", Server, true),
+    row(RECOVER, "recover", Some(CALL), StageKind::Internal, "session lost", "attached again", Client, true),
     row(TERMINAL_TRANSIT, "terminal.transit", Some(CALL), StageKind::Internal, "handed to the link", "received by the client's link", Client, true),
     row(TERMINAL_RELAY_QUEUE, "terminal.relay.queue", Some(TERMINAL_TRANSIT), StageKind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
     row(TERMINAL_RELAY_FORWARD, "terminal.relay.forward", Some(TERMINAL_TRANSIT), StageKind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),

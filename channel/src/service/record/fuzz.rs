@@ -79,6 +79,8 @@ fn run(bytes: &[u8]) {
         handed: answered.then_some(handed),
         head_status: None,
         observer: None,
+        losses: Vec::new(),
+        first_sent: None,
     };
     let record = draft.build(&stamps, Some(timings), clock.offset(), end, 0);
     check(&record);

@@ -52,6 +52,8 @@ impl MeasuredCall {
             handed: self.answer.map(|([_, _, handed], _)| at(handed)),
             head_status: None,
             observer: None,
+            losses: Vec::new(),
+            first_sent: None,
         };
         draft.build(&stamps, Some(&self.timings), self.clock, at(self.end), 0)
     }
