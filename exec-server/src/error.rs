@@ -15,7 +15,7 @@ use baton_proto::limits::{
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
-use crate::limits::{FINISHED_AT_LEAST, FINISHED_PER_SECOND, PROCESSES_RETRY};
+use crate::limits::{FINISHED_AT_LEAST, FINISHED_PER_SECOND, PROCESSES_RETRY, WATCHERS_MAX};
 
 /// Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +171,9 @@ pub enum RequestError {
     /// One call has one `Start`.
     #[error("a second Start on one call")]
     SecondStart,
+    /// One call has one `Attach`, as its first request.
+    #[error("an Attach that is not the first request of Attach")]
+    LateAttach,
     /// A kind that this version does not know.
     #[error("a request without a known kind")]
     Unknown,
@@ -211,6 +214,63 @@ pub enum RequestError {
     /// Not a request, or too long.
     #[error("a request could not be read")]
     Unreadable,
+}
+
+/// The call is not attached to a process. The process goes on, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// Client's fault: the first request of `Attach` is none or cannot be read, or an id is malformed.
+    #[error(
+        "the request names no process: it needs a process_id of 16 bytes, an epoch of 16 bytes or none, and Attach has to \
+        be the first request of its call, in time"
+    )]
+    Invalid,
+    /// Neither's fault: the server was restarted since the process was started.
+    #[error("the process belongs to an earlier run of the server, and has ended with it; its exit is unknown")]
+    Lost,
+    /// Client's fault, or the process ended too long ago.
+    #[error(
+        "no process of this client's key has this id: it never ran, or ended more than {} s ago",
+        FINISHED_AT_LEAST.as_secs()
+    )]
+    Unknown,
+    /// Client's fault.
+    #[error(
+        "the process was started without a grace, so no other call can attach to it: start it with one (`--grace 60s`)"
+    )]
+    NoGrace,
+    /// Client's fault: the `seq` of an event that does not exist yet.
+    #[error("after_seq is {received}, and the last event is {last}")]
+    NotYet {
+        /// The last event there is.
+        last: u64,
+        /// The value in the request.
+        received: u64,
+    },
+    /// Neither's fault: another call of the same key has attached since.
+    #[error("another call has attached to the process, in the place of this one; the process goes on")]
+    Superseded,
+    /// Client's fault.
+    #[error("{WATCHERS_MAX} calls watch the process, its limit: end one of them")]
+    TooManyWatchers,
+    /// The process is being killed, and has no output for a call any more.
+    #[error("the process is being killed")]
+    Killed,
+}
+
+impl From<AttachError> for Status {
+    fn from(error: AttachError) -> Self {
+        let (code, kind) = match error {
+            AttachError::Invalid => (Code::InvalidArgument, Kind::InvalidAttach),
+            AttachError::NotYet { .. } => (Code::OutOfRange, Kind::InvalidAttach),
+            AttachError::Lost => (Code::Aborted, Kind::Lost),
+            AttachError::Unknown | AttachError::Killed => (Code::NotFound, Kind::UnknownProcess),
+            AttachError::NoGrace => (Code::FailedPrecondition, Kind::NoGrace),
+            AttachError::Superseded => (Code::Aborted, Kind::Superseded),
+            AttachError::TooManyWatchers => return Status::resource_exhausted(error.to_string()),
+        };
+        detailed(code, kind, error.to_string())
+    }
 }
 
 /// A signal was not sent.
@@ -271,6 +331,7 @@ impl From<RequestError> for Status {
             | RequestError::StdinCut => Kind::InvalidStdin,
             RequestError::MarkerWithoutFamily | RequestError::UnknownMarker => Kind::InvalidMarker,
             RequestError::UnknownSignal => Kind::InvalidSignal,
+            RequestError::LateAttach => Kind::InvalidAttach,
             RequestError::SecondStart | RequestError::Unknown | RequestError::Unreadable => {
                 Kind::InvalidStart
             }

@@ -128,6 +128,36 @@ pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 /// keeps them: 1 MiB for 1,024 processes.
 pub const LISTED_ARGV_BYTES: usize = 1024;
 
+/// Output that a process with a grace keeps after it was handed to the transport, as bytes on the wire: the window that
+/// Baton's client announces (1.75 MiB), the send buffer (256 KiB), and what gRPC encodes ahead. No more than this is on
+/// the way at once, so a client that attaches again has consumed what is no longer kept. A client that announces a
+/// larger window may miss output then, and is told so by a `Gap`.
+pub const KEPT_ENCODED_BYTES: usize = 2560 * 1024;
+
+/// The same output, as bytes of memory. Only a command that writes some bytes at a time, for megabytes, reaches it
+/// first, and then keeps less than [`KEPT_ENCODED_BYTES`].
+pub const KEPT_PROCESS_BYTES: usize = 2 * KEPT_ENCODED_BYTES;
+
+/// Output kept for clients that attach again, of all processes together, beside [`RETAINED_BYTES`]. [`SHARE_OF_FREE`]
+/// applies. A process whose key is over its share keeps nothing that was handed over. Blocks of buffer are at least
+/// half used, so memory is at most twice this.
+pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
+
+/// Finished processes that are kept for a client that attaches again: it may have lost their last events. They are kept
+/// for their grace, at most [`FINISHED_FOR`]. [`SHARE_OF_FREE`] applies, and beyond its share a key's oldest one is
+/// dropped. Protects memory: some 6 KiB each beside [`KEPT_BYTES`], 48 MiB in all.
+pub const KEPT_PROCESSES: usize = 8192;
+
+/// Calls that watch one process. Protects the process's driver, which wakes each of them for each event.
+pub const WATCHERS_MAX: usize = 16;
+
+/// How often finished processes are looked through for those that are no longer kept.
+pub const KEPT_SWEEP: Duration = Duration::from_secs(5);
+
+/// Bytes of standard input that a process takes between two reports (`StdinTaken`). The client keeps what was not
+/// reported.
+pub const STDIN_TOLD_BYTES: u64 = 256 * 1024;
+
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end the processes that got
 /// SIGKILL.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,16 +1,19 @@
 //! The log of one process's events: numbered in the order in which they were read, a ring bounded in bytes.
 //!
 //! A pure state machine. The driver checks for [room](EventLog::has_room) before it reads a pipe, and appends the
-//! output. A reader takes the event [after](EventLog::next_after) the last one that it has. What the owner has
-//! [consumed](EventLog::consume) may be evicted, and is evicted only for room: until then a later reader finds it. A
-//! log whose events nobody will read again [discards](EventLog::discard) them at once.
+//! output. The call that is attached takes the event [after](EventLog::next_after) the last one that it has, and
+//! [hands it over](EventLog::hand_over) to the transport. A log that [keeps](EventLog::keep) what was handed over does so
+//! until its room is needed: so a client that lost its session, and with it what was on the way, attaches again and
+//! misses nothing. Other logs drop an event when it is handed over.
 //!
 //! Invariants:
-//! * `seq` starts at 1 and has no gap. A reader whose next events are not retained gets a [`Gap`](Next::Gap), never
+//! * `seq` starts at 1 and has no gap. A reader whose next events are not in the log gets a [`Gap`](Next::Gap), never
 //!   silence;
-//! * output that was not consumed is evicted only under [`OnFull::Drop`];
+//! * output that was not handed over is evicted only under [`OnFull::Drop`];
+//! * output that was handed over is evicted oldest first, and only when what was handed over after it reaches a limit of
+//!   [`Keep`];
 //! * while output is appended only when there is room, and no more than [`READ_BYTES`] of it, the log never holds more
-//!   than the capacity and three events without output;
+//!   output that was not handed over than the capacity;
 //! * Started, Exited and Closed are always taken, and only discarded: an exit never waits for room, and a reader that
 //!   comes late finds it.
 
@@ -18,6 +21,7 @@ use std::collections::VecDeque;
 
 use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
+use prost::Message as _;
 
 use crate::error::RequestError;
 use crate::limits::READ_BYTES;
@@ -28,7 +32,10 @@ mod tests;
 /// The memory of an event beside its output. It is counted, so that single-byte writes are bounded too.
 const ENTRY_BYTES: usize = size_of::<ProcessEvent>();
 
-/// What happens to output when the log is full of output that was not consumed.
+/// The bytes of gRPC's frame before each message.
+const GRPC_PREFIX_BYTES: usize = 5;
+
+/// What happens to output when the log is full of output that was not handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFull {
     /// The pipes are not read, and the child blocks.
@@ -38,12 +45,22 @@ pub enum OnFull {
     Drop,
 }
 
+/// How much output a log keeps that was handed over. The default is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// Bytes on the wire. If flow control lets no more than this be on the way, the client has consumed whatever is
+    /// evicted.
+    pub encoded: usize,
+    /// Bytes of memory. More than `encoded`, because a short event takes more memory than bytes on the wire.
+    pub memory: usize,
+}
+
 /// What a reader gets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// The next event.
     Event(ProcessEvent),
-    /// The events before this `seq` are not retained; the reader continues with it.
+    /// The events before this `seq` are not in the log; the reader continues with it.
     Gap {
         /// The first `seq` left. It may not exist yet.
         first: u64,
@@ -55,44 +72,56 @@ pub enum Next {
 pub struct EventLog {
     /// Ascending. Evicted output leaves gaps.
     events: VecDeque<ProcessEvent>,
-    /// The cost of `events`.
+    /// The memory of `events`.
     bytes: usize,
-    /// The cost of the output in `events` that was consumed.
-    evictable: usize,
+    /// Of `bytes`, the output that was handed over.
+    handed_bytes: usize,
+    /// The same output, on the wire.
+    handed_encoded: usize,
     capacity: usize,
     on_full: OnFull,
+    keep: Keep,
     last: u64,
-    /// Everything up to here was consumed.
-    consumed: u64,
+    /// Everything up to here was handed over.
+    handed: u64,
     acknowledged: u64,
 }
 
 impl EventLog {
-    /// An empty log that has no room beyond `capacity` bytes; a capacity below one read is raised to one read.
+    /// An empty log that has no room beyond `capacity` bytes that were not handed over; a capacity below one read is
+    /// raised to one read. It keeps nothing that was handed over.
     pub fn new(capacity: usize, on_full: OnFull) -> Self {
         Self {
             events: VecDeque::with_capacity(4),
             bytes: 0,
-            evictable: 0,
+            handed_bytes: 0,
+            handed_encoded: 0,
             capacity: capacity.max(READ_BYTES + ENTRY_BYTES),
             on_full,
+            keep: Keep::default(),
             last: 0,
-            consumed: 0,
+            handed: 0,
             acknowledged: 0,
         }
     }
 
-    /// Adds an event and returns its `seq`. Output evicts other output if there is no room for it.
+    /// Keeps what is handed over from now on, up to these limits.
+    pub fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    /// Adds an event and returns its `seq`.
     pub fn append(&mut self, kind: Kind) -> u64 {
         self.last = self.next_seq();
         let event = ProcessEvent {
             seq: self.last,
             kind: Some(kind),
         };
-        if is_output(&event) {
-            self.make_room(cost(&event));
+        let cost = cost(&event);
+        if is_output(&event) && self.on_full == OnFull::Drop {
+            while self.waiting_bytes() + cost > self.capacity && self.evict_oldest_after(self.handed) {}
         }
-        self.bytes += cost(&event);
+        self.bytes += cost;
         self.events.push_back(event);
         self.last
     }
@@ -100,7 +129,7 @@ impl EventLog {
     /// Whether a read of [`READ_BYTES`] may be made.
     pub fn has_room(&self) -> bool {
         match self.on_full {
-            OnFull::Block => self.bytes - self.evictable + READ_BYTES + ENTRY_BYTES <= self.capacity,
+            OnFull::Block => self.waiting_bytes() + READ_BYTES + ENTRY_BYTES <= self.capacity,
             OnFull::Drop => true,
         }
     }
@@ -121,22 +150,33 @@ impl EventLog {
         })
     }
 
-    /// The owner has consumed everything up to `seq`, which becomes evictable. Returns true if there is room now and
-    /// was none before, so that the caller wakes the driver.
-    pub fn consume(&mut self, seq: u64) -> bool {
+    /// Everything up to `seq` was handed over to the transport. Returns true if there is room now and was none before,
+    /// so that the caller wakes the driver.
+    pub fn hand_over(&mut self, seq: u64) -> bool {
+        if self.keep == Keep::default() {
+            return self.discard(seq);
+        }
         let had_room = self.has_room();
-        let (from, to) = (self.consumed, seq.min(self.last));
+        let (from, to) = (self.handed, seq.min(self.last));
         if to <= from {
             return false;
         }
         let begin = self.events.partition_point(|event| event.seq <= from);
-        let consumed = self.events.range(begin..).take_while(|event| event.seq <= to);
-        self.evictable += consumed.filter(|event| is_output(event)).map(cost).sum::<usize>();
-        self.consumed = to;
+        let handed = self.events.range(begin..).take_while(|event| event.seq <= to);
+        for event in handed.filter(|event| is_output(event)) {
+            self.handed_bytes += cost(event);
+            self.handed_encoded += encoded(event);
+        }
+        self.handed = to;
+        while self.handed_encoded > self.keep.encoded || self.handed_bytes > self.keep.memory {
+            if !self.evict_oldest_after(0) {
+                break;
+            }
+        }
         !had_room && self.has_room()
     }
 
-    /// Removes all events up to and including `seq`. Returns as [`consume`](Self::consume).
+    /// Removes all events up to and including `seq`. Returns as [`hand_over`](Self::hand_over).
     pub fn discard(&mut self, seq: u64) -> bool {
         let had_room = self.has_room();
         while self.events.front().is_some_and(|event| event.seq <= seq) {
@@ -147,13 +187,9 @@ impl EventLog {
         !had_room && self.has_room()
     }
 
-    /// Evicts all output that was consumed, because other processes need the memory.
-    pub fn evict_consumed(&mut self) {
-        while self.evictable > 0 {
-            if !self.evict_oldest(OnFull::Block) {
-                return;
-            }
-        }
+    /// Evicts all output that was handed over, because other processes need the memory.
+    pub fn evict_handed_over(&mut self) {
+        while self.handed_bytes > 0 && self.evict_oldest_after(0) {}
     }
 
     /// Stores that the client has consumed everything up to `seq`. An older acknowledgement changes nothing.
@@ -183,43 +219,33 @@ impl EventLog {
         self.last
     }
 
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of memory of output that was handed over and is kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.handed_bytes
     }
 
-    /// Evicts the oldest output until `more` bytes fit, as far as it may be evicted.
-    fn make_room(&mut self, more: usize) {
-        while self.bytes + more > self.capacity {
-            if !self.evict_oldest(self.on_full) {
-                return;
-            }
-        }
+    /// Bytes of memory of everything else in the log.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes - self.handed_bytes
     }
 
-    /// Evicts the oldest output, if it may be evicted. At most two events without output are before it.
-    fn evict_oldest(&mut self, on_full: OnFull) -> bool {
-        let Some(index) = self.events.iter().position(is_output) else {
+    /// Evicts the oldest output after `seq`, if there is any. With 0 at most two events without output are before it.
+    fn evict_oldest_after(&mut self, seq: u64) -> bool {
+        let begin = self.events.partition_point(|event| event.seq <= seq);
+        let index = self.events.range(begin..).position(is_output);
+        let Some(event) = index.and_then(|index| self.events.remove(begin + index)) else {
             return false;
         };
-        let is_consumed = self
-            .events
-            .get(index)
-            .is_some_and(|event| event.seq <= self.consumed);
-        if !is_consumed && on_full == OnFull::Block {
-            return false;
-        }
-        if let Some(event) = self.events.remove(index) {
-            self.forget(&event);
-        }
+        self.forget(&event);
         true
     }
 
     /// An event has left.
     fn forget(&mut self, event: &ProcessEvent) {
         self.bytes -= cost(event);
-        if is_output(event) && event.seq <= self.consumed {
-            self.evictable -= cost(event);
+        if is_output(event) && event.seq <= self.handed {
+            self.handed_bytes -= cost(event);
+            self.handed_encoded -= encoded(event);
         }
     }
 }
@@ -234,4 +260,9 @@ fn cost(event: &ProcessEvent) -> usize {
         _ => 0,
     };
     ENTRY_BYTES + payload
+}
+
+/// The bytes of flow control that the event takes.
+fn encoded(event: &ProcessEvent) -> usize {
+    GRPC_PREFIX_BYTES + event.encoded_len()
 }

@@ -5,9 +5,10 @@
 //! and appends events to the process's log in the order in which it observed them. `events` is the response stream of
 //! `Run`, which reads the log. `state` is what these share.
 //!
-//! The `table` owns every process, by client and id, until it is reaped. The call that started it is an `attachment`: when
-//! it is cut short, it reports the reason, and the state decides whether the process is killed. `repeated` is the answer
-//! to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
+//! The `table` owns every process, by client and id, until it is reaped, and the log of one with a grace for some time
+//! after. The call that started it is an `attachment`: when it is cut short, it reports the reason, and the state decides
+//! whether the process is killed. `attach` puts another call in its place, or a `watcher` beside it; `ended` is the answer
+//! without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
 //! of [`crate::records`].
 //!
 //! `signal` are the signals that a client sends, which wait for the driver; `listing` is what it is told of its processes.
@@ -16,9 +17,12 @@
 //! of its family), `grace` (how long it outlives its session), `stop` (why it is killed, and how much time it has),
 //! `kill` (when SIGKILL follows) and [`crate::log`].
 
+mod attach;
 mod attachment;
 mod backend;
+mod call;
 mod driver;
+mod ended;
 mod environment;
 mod events;
 mod grace;
@@ -43,9 +47,12 @@ mod stop;
 mod table;
 mod telemetry;
 mod ticker;
+mod watcher;
 
 pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
-pub(crate) use driver::{CallContext, Processes, run};
+pub(crate) use attach::{attach, wait};
+pub(crate) use call::CallContext;
+pub(crate) use driver::{Processes, run};
 pub use events::Events;
 pub use launch::Launch;
 pub use pipe::Pipe;

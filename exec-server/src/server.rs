@@ -169,7 +169,8 @@ impl<S> Builder<S> {
         ];
         let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {
-            server = server.announce(Features::OUTLIVES_SESSION);
+            let of_grace = [Features::OUTLIVES_SESSION, Features::ATTACH];
+            server = of_grace.into_iter().fold(server, Server::announce);
         }
         Ok(ExecServer {
             server,

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use baton_channel::Revocations;
 use baton_channel::allow::Peer;
-use baton_proto::Epoch;
 use baton_proto::exec::run_request::Kind;
-use baton_proto::exec::{ListRequest, ListResponse, RunRequest, SignalRequest, SignalResponse, Start};
+use baton_proto::exec::{
+    Attach, ListRequest, ListResponse, RunRequest, SignalRequest, SignalResponse, Start, WaitRequest,
+};
+use baton_proto::{Epoch, ProcessId};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::error::{InvalidStart, StartError};
+use crate::error::{AttachError, InvalidStart, StartError};
 use crate::limits::{GRACE_MAX, REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
@@ -111,6 +113,18 @@ impl<B: Backend> ExecService<B> {
         self.epoch
     }
 
+    /// The process that a request names, in this run of the server.
+    fn known(&self, process_id: &[u8], epoch: &[u8]) -> Result<ProcessId, AttachError> {
+        let id = ProcessId::try_from(process_id).map_err(|_| AttachError::Invalid)?;
+        if !epoch.is_empty() {
+            let epoch = Epoch::try_from(epoch).map_err(|_| AttachError::Invalid)?;
+            if epoch != self.epoch {
+                return Err(AttachError::Lost);
+            }
+        }
+        Ok(id)
+    }
+
     /// Processes that have not been reaped, those being killed included.
     pub fn processes(&self) -> usize {
         self.processes.table.len()
@@ -127,6 +141,8 @@ impl<B: Backend> ExecService<B> {
 #[tonic::async_trait]
 impl<B: Backend> Exec for ExecService<B> {
     type RunStream = Events;
+    type AttachStream = Events;
+    type WaitStream = Events;
 
     async fn run(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
         let extensions = request.extensions();
@@ -134,11 +150,7 @@ impl<B: Backend> Exec for ExecService<B> {
             .get::<Arc<Peer>>()
             .ok_or(StartError::Unauthenticated)?
             .clone();
-        let context = CallContext {
-            call: extensions.get().cloned(),
-            end: extensions.get().cloned(),
-            deadline: extensions.get().copied(),
-        };
+        let context = CallContext::of(extensions);
         let mut requests = request.into_inner();
         let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;
         if launch.epoch != self.epoch {
@@ -157,6 +169,43 @@ impl<B: Backend> Exec for ExecService<B> {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         Ok(Response::new(list::list(&self.processes.table, request)?))
+    }
+
+    async fn attach(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
+        let extensions = request.extensions();
+        let client = extensions
+            .get::<Arc<Peer>>()
+            .ok_or(StartError::Unauthenticated)?
+            .clone();
+        let context = CallContext::of(extensions);
+        let mut requests = request.into_inner();
+        let attach = first_attach(&mut requests).await?;
+        let id = self.known(&attach.process_id, &attach.epoch)?;
+        let events = process::attach(&self.processes, &client, id, &attach, context, requests)?;
+        Ok(Response::new(events))
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<Events>, Status> {
+        let extensions = request.extensions();
+        let client = extensions
+            .get::<Arc<Peer>>()
+            .ok_or(StartError::Unauthenticated)?
+            .clone();
+        let WaitRequest { process_id, epoch } = request.into_inner();
+        let id = self.known(&process_id, &epoch)?;
+        Ok(Response::new(process::wait(&self.processes, &client, id)?))
+    }
+}
+
+async fn first_attach(requests: &mut Streaming<RunRequest>) -> Result<Attach, Status> {
+    let first = timeout(START_TIMEOUT, requests.message()).await;
+    let first = first.map_err(|_| AttachError::Invalid)?;
+    match first {
+        Ok(Some(RunRequest {
+            kind: Some(Kind::Attach(attach)),
+        })) => Ok(attach),
+        Err(status) if status.code() != Code::Internal => Err(status),
+        Ok(_) | Err(_) => Err(AttachError::Invalid.into()),
     }
 }
 

@@ -15,6 +15,8 @@ impl Features {
     pub const READ_FILES: u32 = 3;
     /// Feature 4: the exec-server has `Write` and `Mkdir` of `baton.files.v1.Files`.
     pub const WRITE_FILES: u32 = 4;
+    /// Feature 5: the exec-server has `Attach`, for processes with a grace, and `Wait` of `baton.exec.v1.Exec`.
+    pub const ATTACH: u32 = 5;
     /// Feature 6: the exec-server takes `Signal` in a `Run`, has `Signal` and `List` of `baton.exec.v1.Exec`, and heeds
     /// `Start.kill_grace_ms`.
     pub const SIGNALS: u32 = 6;
@@ -27,6 +29,7 @@ impl Features {
         | 1 << Self::OUTLIVES_SESSION
         | 1 << Self::READ_FILES
         | 1 << Self::WRITE_FILES
+        | 1 << Self::ATTACH
         | 1 << Self::SIGNALS;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
@@ -89,6 +92,7 @@ mod tests {
             Features::OUTLIVES_SESSION,
             Features::READ_FILES,
             Features::WRITE_FILES,
+            Features::ATTACH,
             Features::SIGNALS,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));

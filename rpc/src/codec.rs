@@ -24,7 +24,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{
-    ExecError, ListRequest, ListResponse, ProcessEvent, RunRequest, SignalRequest, SignalResponse,
+    ExecError, ListRequest, ListResponse, ProcessEvent, RunRequest, SignalRequest, SignalResponse, WaitRequest,
 };
 use baton_proto::limits::{
     ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, THREAD_METADATA_ENTRIES_MAX,
@@ -252,7 +252,9 @@ macro_rules! unrepeated {
     };
 }
 
-unrepeated! { WatchRequest PingRequest PingResponse PublishResponse SignalRequest SignalResponse ListRequest }
+unrepeated! {
+    WatchRequest PingRequest PingResponse PublishResponse SignalRequest SignalResponse ListRequest WaitRequest
+}
 
 /// The number of repeated entries of a `Start`.
 #[derive(Default)]

@@ -60,7 +60,7 @@ fn a_reader_behind_discarded_events_gets_a_gap_that_names_the_first_left() {
     assert_eq!(read(&log, 0), (vec![4, 5], vec![4]));
     log.discard(5);
     assert_eq!(read(&log, 0), (vec![], vec![6]));
-    assert_eq!(log.bytes(), 0);
+    assert_eq!(log.waiting_bytes(), 0);
 }
 
 #[test]
@@ -71,43 +71,73 @@ fn output_that_asks_for_room_never_exceeds_the_capacity() {
         while log.has_room() {
             log.append(output(len));
         }
-        assert!(log.bytes() <= capacity, "{} with chunks of {len}", log.bytes());
-        assert!(log.bytes() > capacity / 2, "{} with chunks of {len}", log.bytes());
+        assert!(log.waiting_bytes() <= capacity, "{} with chunks of {len}", log.waiting_bytes());
+        assert!(log.waiting_bytes() > capacity / 2, "{} with chunks of {len}", log.waiting_bytes());
     }
 }
 
+/// As much as three reads, on the wire and in memory.
+fn keeping() -> EventLog {
+    let mut log = blocking(3 * READ_BYTES);
+    log.keep(Keep {
+        encoded: 3 * READ_BYTES,
+        memory: 4 * READ_BYTES,
+    });
+    log
+}
+
 #[test]
-fn discard_and_consume_report_once_that_there_is_room() {
-    for free in [EventLog::discard, EventLog::consume] {
-        let mut log = blocking(3 * READ_BYTES);
-        while log.has_room() {
-            log.append(output(READ_BYTES));
+fn discard_and_hand_over_report_once_that_there_is_room() {
+    for mut log in [blocking(3 * READ_BYTES), keeping()] {
+        for free in [EventLog::discard, EventLog::hand_over] {
+            while log.has_room() {
+                log.append(output(READ_BYTES));
+            }
+            let last = log.last();
+            assert!(!free(&mut log, 0), "nothing was freed");
+            assert!(free(&mut log, last - 1));
+            assert!(!free(&mut log, last), "there was room already");
         }
-        let last = log.last();
-        assert!(!free(&mut log, 0), "nothing was freed");
-        assert!(free(&mut log, 1));
-        assert!(!free(&mut log, last), "there was room already");
     }
 }
 
 #[test]
-fn consumed_output_stays_until_its_room_is_needed() {
+fn a_log_that_keeps_nothing_drops_what_is_handed_over() {
     let mut log = blocking(3 * READ_BYTES);
     log.append(Kind::Started(Started::default()));
-    while log.has_room() {
+    log.append(output(1));
+    log.hand_over(1);
+    assert_eq!(log.next_after(0), Some(Next::Gap { first: 2 }));
+    assert_eq!(log.kept_bytes(), 0);
+}
+
+#[test]
+fn output_that_was_handed_over_stays_until_its_room_is_needed() {
+    let mut log = keeping();
+    log.append(Kind::Started(Started::default()));
+    for _ in 0..2 {
         log.append(output(READ_BYTES));
+        let last = log.last();
+        log.hand_over(last);
     }
-    let last = log.last();
-    log.consume(last);
-    assert!(read(&log, 0).1.is_empty(), "nothing was evicted");
-    log.append(output(READ_BYTES));
-    assert_eq!(
-        log.next_after(1),
-        Some(Next::Gap { first: 3 }),
-        "only the oldest was"
-    );
-    log.evict_consumed();
-    assert_eq!(read(&log, 0), (vec![1, last + 1], vec![last + 1]));
+    assert_eq!(read(&log, 0), (vec![1, 2, 3], vec![]), "two reads and their headers fit");
+    let last = log.append(output(READ_BYTES));
+    assert!(read(&log, 0).1.is_empty(), "what waits needs no room of it");
+    log.hand_over(last);
+    assert_eq!(read(&log, 0), (vec![1, 3, 4], vec![3]), "only the oldest was evicted");
+    log.evict_handed_over();
+    assert_eq!(read(&log, 0), (vec![1], vec![5]));
+}
+
+#[test]
+fn small_events_are_kept_within_the_limit_of_memory() {
+    let mut log = keeping();
+    for _ in 0..10_000 {
+        let last = log.append(output(1));
+        log.hand_over(last);
+        assert!(log.kept_bytes() <= 4 * READ_BYTES);
+    }
+    assert!(log.kept_bytes() > 4 * READ_BYTES - 2 * ENTRY_BYTES);
 }
 
 #[test]
@@ -153,43 +183,55 @@ enum Step {
     Output(usize),
     /// The next of Started, Exited and Closed, without a look at the room.
     Milestone,
-    /// The owner has consumed this part, in thousandths, of what it has not.
-    Consume(u64),
-    /// The same part is discarded.
+    /// This part, in thousandths, of what waits is handed over.
+    HandOver(u64),
+    /// The same part of what was not discarded is discarded.
     Discard(u64),
-    EvictConsumed,
+    EvictHandedOver,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => prop_oneof![1..200_usize, Just(READ_BYTES), 1..=READ_BYTES].prop_map(Step::Output),
         1 => Just(Step::Milestone),
-        3 => (0..=1000_u64).prop_map(Step::Consume),
+        5 => (0..=1000_u64).prop_map(Step::HandOver),
         1 => (0..=1000_u64).prop_map(Step::Discard),
-        1 => Just(Step::EvictConsumed),
+        1 => Just(Step::EvictHandedOver),
     ]
 }
 
-/// Every event ever appended: its cost, and whether it is output.
+/// Every event ever appended: its memory, its bytes on the wire, and whether it is output.
 #[derive(Default)]
 struct Model {
-    events: Vec<(usize, bool)>,
-    consumed: u64,
+    events: Vec<(usize, usize, bool)>,
+    handed: u64,
     discarded: u64,
     milestones: usize,
 }
 
 impl Model {
-    fn cost(&self, seq: u64) -> usize {
-        self.events[seq as usize - 1].0
-    }
-
-    fn is_output(&self, seq: u64) -> bool {
-        self.events[seq as usize - 1].1
+    fn push(&mut self, kind: &Kind) {
+        let event = ProcessEvent {
+            seq: self.last() + 1,
+            kind: Some(kind.clone()),
+        };
+        self.events.push((cost(&event), encoded(&event), is_output(&event)));
     }
 
     fn last(&self) -> u64 {
         self.events.len() as u64
+    }
+
+    fn is_output(&self, seq: u64) -> bool {
+        self.events[seq as usize - 1].2
+    }
+
+    /// The memory and the bytes on the wire of these events.
+    fn sums<'a>(&self, seqs: impl IntoIterator<Item = &'a u64>) -> (usize, usize) {
+        seqs.into_iter().fold((0, 0), |(bytes, encoded), seq| {
+            let event = self.events[*seq as usize - 1];
+            (bytes + event.0, encoded + event.1)
+        })
     }
 
     /// The `seq` at this part, in thousandths, of what comes after `from`.
@@ -203,89 +245,104 @@ proptest! {
     fn a_log_keeps_what_the_rules_keep_and_tells_what_is_gone(
         capacity in 0..6 * READ_BYTES,
         drops in any::<bool>(),
+        keep in prop_oneof![
+            Just(Keep::default()),
+            (1..4 * READ_BYTES, 1..4 * READ_BYTES).prop_map(|(encoded, memory)| Keep { encoded, memory }),
+        ],
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let on_full = if drops { OnFull::Drop } else { OnFull::Block };
         let mut log = EventLog::new(capacity, on_full);
+        log.keep(keep);
         let capacity = capacity.max(READ_BYTES + ENTRY_BYTES);
         let mut model = Model::default();
         let mut retained: Vec<u64> = Vec::new();
         for step in steps {
             let before = retained.clone();
-            let bytes_before = log.bytes();
             let had_room = log.has_room();
-            let evicts_consumed = matches!(step, Step::EvictConsumed);
+            let waiting_before = log.waiting_bytes();
             let (mut added, mut freed) = (None, None);
+            let (is_handing_over, is_evicting) = (
+                matches!(step, Step::HandOver(_)),
+                matches!(step, Step::EvictHandedOver),
+            );
             match step {
                 Step::Output(len) if had_room => {
-                    model.events.push((ENTRY_BYTES + len, true));
-                    prop_assert_eq!(log.append(output(len)), model.last());
-                    added = Some(ENTRY_BYTES + len);
+                    let kind = output(len);
+                    model.push(&kind);
+                    prop_assert_eq!(log.append(kind), model.last());
+                    added = model.events.last().map(|event| event.0);
                 }
                 Step::Output(_) => continue,
                 Step::Milestone if model.milestones < 3 => {
                     model.milestones += 1;
-                    model.events.push((ENTRY_BYTES, false));
-                    log.append(Kind::Closed(Closed::default()));
+                    let kind = Kind::Closed(Closed::default());
+                    model.push(&kind);
+                    log.append(kind);
                 }
                 Step::Milestone => continue,
-                Step::Consume(part) => {
-                    model.consumed = model.at(model.consumed, part);
-                    freed = Some(log.consume(model.consumed));
+                Step::HandOver(part) => {
+                    let to = model.at(model.handed, part);
+                    freed = Some(log.hand_over(to));
+                    match keep == Keep::default() {
+                        true => model.discarded = model.discarded.max(to),
+                        false => model.handed = to,
+                    }
                 }
                 Step::Discard(part) => {
                     model.discarded = model.at(model.discarded, part);
                     freed = Some(log.discard(model.discarded));
                 }
-                Step::EvictConsumed => log.evict_consumed(),
+                Step::EvictHandedOver => log.evict_handed_over(),
             }
             let (seqs, gaps) = read(&log, 0);
             retained = seqs;
 
-            // The bytes are those of what is retained, and bounded.
-            let held: usize = retained.iter().map(|seq| model.cost(*seq)).sum();
-            prop_assert_eq!(log.bytes(), held);
-            prop_assert!(held <= capacity + 3 * ENTRY_BYTES);
-            // There is room exactly if what has to stay leaves a read's worth.
-            let stays = |seq: &&u64| !model.is_output(**seq) || **seq > model.consumed;
-            let staying: usize = retained.iter().filter(stays).map(|seq| model.cost(*seq)).sum();
-            prop_assert_eq!(log.has_room(), drops || staying + READ_BYTES + ENTRY_BYTES <= capacity);
-            if let Some(freed) = freed {
-                prop_assert_eq!(freed, !had_room && log.has_room());
-            }
-
-            // Only output may go, other than by a discard, and only what was consumed, unless the log drops.
-            let gone: Vec<u64> = (model.discarded + 1..=model.last())
-                .filter(|seq| !retained.contains(seq))
-                .collect();
-            for seq in &gone {
-                prop_assert!(model.is_output(*seq));
-                prop_assert!(drops || *seq <= model.consumed, "{} was not consumed", seq);
-            }
-            // The oldest goes first.
-            let kept_output = retained.iter().find(|seq| model.is_output(**seq));
-            if let (Some(newest_gone), Some(kept)) = (gone.last(), kept_output) {
-                prop_assert!(newest_gone < kept);
-            }
-            // And only for room: with the last one that went, the new event would not have fitted.
-            let went: Vec<u64> = before
+            // What is counted is what is retained.
+            let kept: Vec<u64> = retained
                 .iter()
                 .copied()
-                .filter(|seq| !retained.contains(seq) && *seq > model.discarded)
+                .filter(|seq| *seq <= model.handed && model.is_output(*seq))
                 .collect();
-            match (added, went.last()) {
-                (Some(added), Some(last)) => {
-                    let cost: usize = went.iter().map(|seq| model.cost(*seq)).sum();
-                    let without_last = cost - model.cost(*last);
-                    prop_assert!(bytes_before - without_last + added > capacity);
-                }
-                (None, Some(_)) => prop_assert!(evicts_consumed, "only output needs room"),
-                (_, None) => {}
+            let (kept_bytes, kept_encoded) = model.sums(&kept);
+            prop_assert_eq!(log.kept_bytes(), kept_bytes);
+            prop_assert_eq!(log.waiting_bytes(), model.sums(&retained).0 - kept_bytes);
+            // And bounded.
+            prop_assert!(kept_bytes <= keep.memory && kept_encoded <= keep.encoded);
+            prop_assert!(log.waiting_bytes() <= capacity + 3 * ENTRY_BYTES);
+            // There is room exactly if what waits leaves a read's worth.
+            let room = drops || log.waiting_bytes() + READ_BYTES + ENTRY_BYTES <= capacity;
+            prop_assert_eq!(log.has_room(), room);
+            if let Some(freed) = freed {
+                prop_assert_eq!(freed, !had_room && log.has_room());
             }
 
             // Each gap names the first event left, or the next one.
             for first in gaps {
                 prop_assert!(retained.contains(&first) || first == log.next_seq());
+            }
+
+            // Other than by a discard, only output may go, and none that waits, unless the log drops.
+            let went: Vec<u64> = before
+                .iter()
+                .copied()
+                .filter(|seq| !retained.contains(seq) && *seq > model.discarded)
+                .collect();
+            for seq in &went {
+                prop_assert!(model.is_output(*seq));
+                prop_assert!(drops || *seq <= model.handed, "{} waits", seq);
+            }
+            // The oldest of its kind goes first, and only for room.
+            let Some(last_gone) = went.last() else { continue };
+            if is_handing_over {
+                prop_assert!(kept.first().is_none_or(|kept| last_gone < kept));
+                let (bytes, encoded) = model.sums(std::iter::once(last_gone).chain(&kept));
+                prop_assert!(bytes > keep.memory || encoded > keep.encoded);
+            } else if let Some(added) = added {
+                let without_last = model.sums(&went[..went.len() - 1]).0;
+                prop_assert!(waiting_before - without_last + added > capacity);
+            } else {
+                prop_assert!(is_evicting);
             }
         }
     }

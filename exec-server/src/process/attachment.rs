@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use baton_trace::call_end::{CallEnd, CallEndCell};
 
-use super::state::ProcessState;
+use super::state::{Lease, ProcessState};
 
 /// One call's attachment to a process. Dropping it means that the call has ended. Before the end of the process's
 /// events the call was cut short.
 #[derive(Debug)]
 pub(super) struct Attachment {
     state: Arc<ProcessState>,
+    lease: Lease,
     /// The reason why the call was cut short, if the transport sets it.
     end: Option<CallEndCell>,
 }
 
 impl Attachment {
-    pub(super) fn new(state: Arc<ProcessState>, end: Option<CallEndCell>) -> Self {
-        Self { state, end }
+    pub(super) fn new(state: Arc<ProcessState>, lease: Lease, end: Option<CallEndCell>) -> Self {
+        Self { state, lease, end }
     }
 
     /// The process that the call is attached to.
@@ -31,6 +32,6 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         let end = self.end.as_ref().and_then(CallEndCell::get);
-        self.state.detach(end.unwrap_or(CallEnd::Reset));
+        self.state.detach(self.lease, end.unwrap_or(CallEnd::Reset));
     }
 }

@@ -20,7 +20,7 @@ use baton_export::clock;
 use baton_proto::exec::exited::Status;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Output, OutputStream, RunRequest};
-use baton_trace::call::ServerCall;
+use baton_trace::call::{ServerCall, ToldStages};
 use baton_trace::call_end::{CallDeadline, CallEnd, CallEndCell};
 use baton_trace::command::TracedCommand;
 use baton_trace::record::Anchor;
@@ -34,6 +34,7 @@ use tokio::time::{Sleep, sleep_until};
 use tonic::Streaming;
 
 use super::backend::{Backend, Exec, ExecState, ProcessGroup, Running};
+use super::call::CallContext;
 use super::events::Events;
 use super::grace::Grace;
 use super::kill::Kill;
@@ -43,8 +44,8 @@ use super::listing::Description;
 use super::output::ReadBuffer;
 use super::reporter::LifecycleReporter;
 use super::signal::PendingSignals;
-use super::state::{Orders, ProcessState};
-use super::stdin;
+use super::state::{Attaching, Lease, Orders, ProcessState};
+use super::stdin::{self, Stdin};
 use super::table::{ProcessTable, Registration, StartEntry};
 use super::ticker::Wait;
 use crate::error::{RequestError, StartError, exit_status_lost};
@@ -64,15 +65,6 @@ pub(crate) struct Processes<B> {
     pub(crate) max_grace: Duration,
     /// `None` where no key is ever revoked.
     pub(crate) revocations: Option<Revocations>,
-}
-
-/// What the transport says of the call that starts a process.
-#[derive(Debug, Default)]
-pub(crate) struct CallContext {
-    pub(crate) call: Option<Arc<ServerCall>>,
-    /// Set when the call is cut short, if the transport sets it.
-    pub(crate) end: Option<CallEndCell>,
-    pub(crate) deadline: Option<CallDeadline>,
 }
 
 /// Starts a process and returns its events; for a repeated start, the events of the first one's termination. Waits only
@@ -95,7 +87,7 @@ pub(crate) async fn run<B: Backend>(
     } = processes;
     let accepted = clock::now();
     launch.start_in(home.as_deref());
-    let (drain, family) = (launch.drain, launch.family);
+    let (drain, family, tells_stdin) = (launch.drain, launch.family, launch.tells_stdin);
     let grace = launch.grace.min(*max_grace);
     let kill_grace = launch.kill_grace;
     // A process without either grace ends with its session, which is watched.
@@ -158,7 +150,13 @@ pub(crate) async fn run<B: Backend>(
         traced_command.started(group.pid());
     }
     let started_delay = table.started_delay(has_stdin).clone();
-    let events = Events::new(state.clone(), started_delay, end.clone(), reporter.delivery());
+    let events = Events::new(
+        state.clone(),
+        started_delay,
+        end.clone(),
+        reporter.delivery(),
+        tells_stdin,
+    );
     let deadline = deadline.map(|CallDeadline(at)| at);
     state.starts(
         group.pid(),
@@ -184,6 +182,7 @@ pub(crate) async fn run<B: Backend>(
         registration,
         anchor,
         call,
+        lease: Lease::default(),
         end,
         context,
         sees_ids: client.sees_ids(),
@@ -191,9 +190,9 @@ pub(crate) async fn run<B: Backend>(
         revocations,
     };
     tokio::spawn(async move {
-        let mut stdin = stdin;
-        let requests = stdin::pump(requests, &mut stdin, family.is_some(), &state);
-        driver.drive(pin!(Some(requests))).await;
+        let stdin = Stdin::new(stdin);
+        let pump = |requests| stdin::pump(requests, &stdin, family.is_some(), &state);
+        driver.drive(pin!(Some(pump(requests))), &stdin, pump).await;
         // The answer is sent before the rest is dropped.
         yield_now().await;
     });
@@ -271,25 +270,41 @@ struct Driver<B: Backend> {
     /// The clock readings that all times of the process are computed from.
     anchor: Anchor,
     call: Option<Arc<ServerCall>>,
-    /// The reason why the call was cut short, if the transport sets it.
+    /// The lease of the call whose requests are read.
+    lease: Lease,
+    /// The reason why that call was cut short, if the transport sets it.
     end: Option<CallEndCell>,
     /// The `process` stage's.
     context: Option<TraceContext>,
     /// Whether the client may receive trace ids.
     sees_ids: bool,
-    /// The session of its call was lost.
+    /// The session of its call was lost, and no other call has attached.
     is_in_grace: bool,
     /// `None` without a grace, and once the process is watched.
     revocations: Option<Revocations>,
 }
 
 impl<B: Backend> Driver<B> {
-    /// Drives the process to its end. `requests` are those of its call.
-    async fn drive(
+    /// Drives the process to its end. `requests` are those of the call that starts it; `pump` handles those of a call
+    /// that attaches.
+    async fn drive<F: Future<Output = Result<(), RequestError>>>(
         &mut self,
-        mut requests: Pin<&mut Option<impl Future<Output = Result<(), RequestError>>>>,
+        mut requests: Pin<&mut Option<F>>,
+        stdin: &Stdin<B::Stdin>,
+        pump: impl Fn(Streaming<RunRequest>) -> F,
     ) {
         poll_fn(|cx| {
+            if let Some(Attaching {
+                lease,
+                requests: new,
+                end,
+            }) = self.state.take_attaching()
+            {
+                requests.set(None);
+                (self.lease, self.end) = (lease, end);
+                self.state.attached(lease, stdin.rewind());
+                requests.set(Some(pump(new)));
+            }
             if let Some(pending) = requests.as_mut().as_pin_mut()
                 && let Poll::Ready(end) = pending.poll(cx)
             {
@@ -306,6 +321,7 @@ impl<B: Backend> Driver<B> {
             if self.is_in_grace {
                 // Requests that wait for the child to read its input would keep the lost session's memory.
                 requests.set(None);
+                stdin.rewind();
             }
             poll
         })
@@ -322,13 +338,14 @@ impl<B: Backend> Driver<B> {
         let why = match (error, &self.end) {
             // The requests of a call that was cut short end like this. The reason is set before they end.
             (RequestError::Unreadable | RequestError::StdinCut, Some(end)) => match end.get() {
-                Some(why) => return self.state.detach(why),
+                Some(why) => return self.state.detach(self.lease, why),
                 None => CallEnd::Violation,
             },
             (RequestError::Unreadable | RequestError::StdinCut, None) => CallEnd::Reset,
             _ => CallEnd::Violation,
         };
-        self.state.fail(error.into(), StopReason::Call(why));
+        self.state
+            .fail_call(self.lease, error.into(), StopReason::Call(why));
     }
 
     /// Ready when the process is reaped.
@@ -342,8 +359,8 @@ impl<B: Backend> Driver<B> {
         if let Some(grace) = stop {
             self.begin_kill(clock::now(), grace);
         }
-        if grace_ends.is_some() {
-            self.is_in_grace = true;
+        self.is_in_grace = grace_ends.is_some();
+        if self.is_in_grace {
             self.watch_revocation();
         }
         self.read(cx);
@@ -575,6 +592,12 @@ impl<B: Backend> Driver<B> {
             }
             if let (Some(command), Some(family)) = (call.command(), family) {
                 command.measured(family);
+            }
+            if call.is_recording() {
+                self.state.set_told(|| ToldStages {
+                    anchor: *call.anchor(),
+                    stages: call.stages(),
+                });
             }
         }
         self.reporter

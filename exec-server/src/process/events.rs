@@ -1,4 +1,4 @@
-//! The response stream of `Run`, which reads the log.
+//! The response stream of `Run` and `Attach`, which reads the log.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -6,21 +6,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_proto::exec::ProcessEvent;
+use baton_proto::exec::process_event::Kind;
+use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
 use futures_util::Stream;
 use tonic::Status;
 
 use super::attachment::Attachment;
+use super::call::CallContext;
+use super::ended::EndedEvents;
 use super::repeated::{RepeatedEvents, RepeatedStart};
 use super::reporter::DeliveryNotice;
-use super::state::ProcessState;
+use super::state::{Cursor, Lease, ProcessState};
 use super::ticker::Ticker;
+use super::watcher::Watcher;
 
-/// The events of one process, in order. An event leaves the log when it is handed to the transport. A slow client stops
-/// the child through the transport's flow control.
+/// The events of one process, in order. An event leaves the log when it is handed to the transport, unless the process
+/// has a grace. A slow client stops the child through the transport's flow control.
 ///
 /// Dropping it before the end means that the call was cut short, which ends its attachment to the process. The
-/// stream of a repeated start has only `Exited` and `Closed`, and dropping it has no effect.
+/// stream of a repeated start has only `Exited` and `Closed`, and dropping it has no effect. The same is true of a call
+/// that attaches to a process whose log is not kept any more, and of one that only watches.
 #[derive(Debug)]
 pub struct Events(Source);
 
@@ -28,12 +34,16 @@ pub struct Events(Source);
 enum Source {
     First(Follower),
     Repeated(RepeatedEvents),
+    Ended(EndedEvents),
+    Watched(Watcher),
 }
 
 #[derive(Debug)]
 struct Follower {
     attachment: Attachment,
-    seen: u64,
+    cursor: Cursor,
+    /// Of a call that attaches: it tells its caller the stages of the process.
+    call: Option<Arc<ServerCall>>,
     started_delay: Ticker,
     /// `None` once it is sent.
     delivery: Option<DeliveryNotice>,
@@ -42,19 +52,53 @@ struct Follower {
 }
 
 impl Events {
+    /// Those of the call that starts the process.
     pub(super) fn new(
         state: Arc<ProcessState>,
         started_delay: Ticker,
         end: Option<CallEndCell>,
         delivery: Option<DeliveryNotice>,
+        tells_stdin: bool,
     ) -> Self {
+        let lease = Lease::default();
         Self(Source::First(Follower {
-            attachment: Attachment::new(state, end),
-            seen: 0,
+            attachment: Attachment::new(state, lease, end),
+            cursor: Cursor {
+                lease,
+                seen: 0,
+                is_attached: true,
+                tells_stdin,
+            },
+            call: None,
             started_delay,
             delivery,
             is_drained: false,
         }))
+    }
+
+    /// Those of a call that attaches, after the event that it has.
+    pub(super) fn attached(
+        state: Arc<ProcessState>,
+        started_delay: Ticker,
+        cursor: Cursor,
+        context: CallContext,
+    ) -> Self {
+        Self(Source::First(Follower {
+            attachment: Attachment::new(state, cursor.lease, context.end),
+            cursor,
+            call: context.call,
+            started_delay,
+            delivery: None,
+            is_drained: false,
+        }))
+    }
+
+    pub(super) fn ended(events: EndedEvents) -> Self {
+        Self(Source::Ended(events))
+    }
+
+    pub(super) fn watched(watcher: Watcher) -> Self {
+        Self(Source::Watched(watcher))
     }
 
     pub(super) fn repeated(start: RepeatedStart) -> Self {
@@ -106,21 +150,30 @@ impl Stream for Events {
         let follower = match &mut self.0 {
             Source::First(follower) => follower,
             Source::Repeated(events) => return Pin::new(events).poll_next(cx),
+            Source::Ended(events) => return Pin::new(events).poll_next(cx),
+            Source::Watched(watcher) => return Pin::new(watcher).poll_next(cx),
         };
         if follower.is_drained
             && let Some(delivery) = follower.delivery.take()
         {
             delivery.send();
         }
-        let Poll::Ready(item) = follower.attachment.state().poll_event(cx, follower.seen) else {
+        let item = follower
+            .attachment
+            .state()
+            .poll_event(cx, &mut follower.cursor);
+        if item.is_pending() {
             // The transport sends the events that it has taken when this returns pending, and then polls again.
-            follower.is_drained = follower.seen > 0;
-            return Poll::Pending;
-        };
-        if let Some(Ok(event)) = &item {
-            follower.seen = event.seq;
+            follower.is_drained = follower.cursor.seen > 0;
         }
-        Poll::Ready(item)
+        if let Poll::Ready(Some(Ok(event))) = &item
+            && matches!(event.kind, Some(Kind::Closed(_)))
+            && let Some(call) = follower.call.take()
+            && let Some(told) = follower.attachment.state().told()
+        {
+            call.tell(told);
+        }
+        item
     }
 }
 

@@ -57,6 +57,11 @@ impl Grace {
         None
     }
 
+    /// A call has attached. Its loss begins the grace anew.
+    pub(super) fn stop(&mut self) {
+        self.end = None;
+    }
+
     /// When to call [`due`](Self::due); `None` while it does not run.
     pub(super) fn ends(&self) -> Option<Instant> {
         self.end.map(|(at, _)| at)
@@ -98,6 +103,17 @@ mod tests {
         assert_eq!(grace.due(start + LIMIT / 2), None);
         assert_eq!(grace.due(start + LIMIT), Some(CallEnd::GraceExpired));
         assert_eq!((grace.due(start + LIMIT), grace.ends()), (None, None));
+    }
+
+    #[test]
+    fn a_call_that_attaches_stops_it_and_its_loss_begins_a_whole_one() {
+        let start = Instant::now();
+        let mut grace = Grace::new(LIMIT, None);
+        grace.begin(CallEnd::ClientLost, start);
+        grace.stop();
+        assert_eq!((grace.ends(), grace.due(start + LIMIT)), (None, None));
+        grace.begin(CallEnd::ClientLost, start + LIMIT);
+        assert_eq!(grace.ends(), Some(start + 2 * LIMIT));
     }
 
     #[test]

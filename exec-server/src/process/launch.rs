@@ -39,6 +39,8 @@ pub struct Launch {
     pub(super) grace: Duration,
     /// Between the signal that asks the process group to end and SIGKILL, where the client decides it.
     pub(super) kill_grace: Duration,
+    /// The client wants to know what input the process has taken.
+    pub(super) tells_stdin: bool,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
     pub(super) turn: Option<NonZeroU64>,
@@ -97,6 +99,7 @@ impl TryFrom<Start> for Launch {
             family: Family::from_wire(family),
             grace: Duration::from_millis(start.grace_ms.into()),
             kill_grace,
+            tells_stdin: start.tell_stdin,
             thread,
             turn,
             step,

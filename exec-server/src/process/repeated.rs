@@ -36,6 +36,14 @@ impl RepeatedStart {
         Self(watch::channel(termination).1)
     }
 
+    /// The `seq` of the last event, once there is one.
+    pub(super) fn last_seq(&self) -> Option<u64> {
+        match *self.0.borrow() {
+            Termination::Closed(_, close) => Some(close.seq),
+            Termination::Running | Termination::Exited(_) => None,
+        }
+    }
+
     /// The events, which wait for the process's end.
     pub(super) fn events(self) -> RepeatedEvents {
         let events = stream::unfold(

@@ -1,14 +1,64 @@
-//! The budget for output retained in the logs of all processes, shared among clients.
+//! The budgets for output in the logs of all processes, shared among clients: one for output that waits to be handed to
+//! the transport, and one for output that is kept after that.
 //!
-//! The pipes of a process whose client is over its share are not read, and its child blocks, as with a full log. Each
-//! process may always retain one read, so that a client's other commands cannot stop a command whose output is read.
+//! The pipes of a process whose client is over its share of the first are not read, and its child blocks, as with a full
+//! log. Each process may always retain one read, so that a client's other commands cannot stop a command whose output
+//! is read. A process whose client is over its share of the second keeps nothing: nobody waits for it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use super::shares::{ClientUsage, Resource, may_take};
-use crate::limits::{RETAINED_BYTES, RETAINED_MIN_BYTES};
+use crate::limits::{KEPT_BYTES, RETAINED_BYTES, RETAINED_MIN_BYTES};
+
+/// The bytes that all processes keep after they were handed over.
+#[derive(Debug, Default)]
+pub(super) struct KeepBudget {
+    taken: AtomicUsize,
+}
+
+/// The bytes that one process keeps. Dropping it returns all of them.
+#[derive(Debug)]
+pub(super) struct KeptBytes {
+    budget: Arc<KeepBudget>,
+    client: Arc<ClientUsage>,
+    bytes: usize,
+}
+
+impl KeptBytes {
+    pub(super) fn new(budget: Arc<KeepBudget>, client: Arc<ClientUsage>) -> Self {
+        Self {
+            budget,
+            client,
+            bytes: 0,
+        }
+    }
+
+    /// Sets the bytes that the process keeps.
+    pub(super) fn set(&mut self, bytes: usize) {
+        if bytes == self.bytes {
+            return;
+        }
+        self.client.give_back(Resource::KeptBytes, self.bytes);
+        self.client.take(Resource::KeptBytes, bytes);
+        self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
+    /// Whether the client keeps more than its share.
+    pub(super) fn is_over(&self) -> bool {
+        let taken = self.budget.taken.load(Ordering::Relaxed);
+        !may_take(self.client.holds(Resource::KeptBytes), taken, KEPT_BYTES)
+    }
+}
+
+impl Drop for KeptBytes {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
 
 /// The bytes that all processes retain.
 #[derive(Debug, Default)]
@@ -107,6 +157,23 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+
+    #[test]
+    fn a_key_that_keeps_all_it_may_leaves_a_quarter_to_others() {
+        let budget = Arc::<KeepBudget>::default();
+        let new = |client: &Arc<ClientUsage>| KeptBytes::new(Arc::clone(&budget), Arc::clone(client));
+        let (one, other) = (Arc::default(), Arc::default());
+        let mut own = new(&one);
+        own.set(KEPT_BYTES / 4 * 3 - 1);
+        assert!(!own.is_over());
+        own.set(KEPT_BYTES / 4 * 3);
+        assert!(own.is_over());
+        let mut others = new(&other);
+        others.set(1024);
+        assert!(!others.is_over());
+        drop(own);
+        assert_eq!((one.holds(Resource::KeptBytes), new(&one).is_over()), (0, false));
+    }
 
     #[derive(Default)]
     struct Woken(AtomicU32);

@@ -1,6 +1,7 @@
-//! How clients share the limited resources of an exec-server: process slots, finished ids, bytes of retained output.
+//! How clients share the limited resources of an exec-server: process slots, finished ids, bytes of output that waits,
+//! and output and finished processes that are kept for a client that attaches again.
 //!
-//! One rule applies to all three: a client's key may take one more unit while it holds less than [`SHARE_OF_FREE`]
+//! One rule applies to all of them: a client's key may take one more unit while it holds less than [`SHARE_OF_FREE`]
 //! times the free units. One key alone gets three quarters. Each further key gets a share of the rest, without knowing
 //! the number of keys. A key never loses what it holds.
 
@@ -32,6 +33,10 @@ pub(super) struct ClientUsage {
     process_ids: AtomicUsize,
     /// Bytes of retained output.
     retained_bytes: AtomicUsize,
+    /// Bytes of output that is kept after it was handed over.
+    kept_bytes: AtomicUsize,
+    /// Finished processes that are kept.
+    kept_processes: AtomicUsize,
 }
 
 /// One of the counts of a [`Client`].
@@ -40,6 +45,8 @@ pub(super) enum Resource {
     Processes,
     ProcessIds,
     RetainedBytes,
+    KeptBytes,
+    KeptProcesses,
 }
 
 impl ClientUsage {
@@ -48,6 +55,8 @@ impl ClientUsage {
             Resource::Processes => &self.processes,
             Resource::ProcessIds => &self.process_ids,
             Resource::RetainedBytes => &self.retained_bytes,
+            Resource::KeptBytes => &self.kept_bytes,
+            Resource::KeptProcesses => &self.kept_processes,
         }
     }
 

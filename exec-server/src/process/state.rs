@@ -1,5 +1,8 @@
-//! The state that a process's driver, its response stream, its request handler and the table share: its log, its
-//! termination, and whether it is to be killed.
+//! The state that a process's driver, its response streams, its request handlers and the table share: its log, its
+//! termination, the call that is attached, and whether it is to be killed.
+//!
+//! One call at a time is attached. It has a [`Lease`], which the next call that attaches ends: the requests and the end
+//! of a call whose lease has ended have no effect any more.
 //!
 //! One lock, held for a few instructions at a time and never across an await.
 
@@ -10,21 +13,24 @@ use std::time::{Duration, Instant};
 use baton_channel::allow::Revocable;
 use baton_export::clock;
 use baton_proto::exec::process_event::Kind;
-use baton_proto::exec::{Process, ProcessEvent, ProcessState as ListedState, Started};
-use baton_trace::call_end::CallEnd;
+use baton_proto::exec::{
+    Attached, Gap, Process, ProcessEvent, ProcessState as ListedState, RunRequest, Started, StdinTaken,
+};
+use baton_trace::call::ToldStages;
+use baton_trace::call_end::{CallEnd, CallEndCell};
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 use super::backend::{Exec, ExecState};
 use super::grace::Grace;
 use super::listing::Description;
 use super::repeated::RepeatedStart;
-use super::retention::RetainedBytes;
+use super::retention::{KeptBytes, RetainedBytes};
 use super::signal::{ClientSignal, PendingSignals};
 use super::stop::Stop;
-use crate::error::RequestError;
-use crate::limits::LOG_BYTES;
-use crate::log::{EventLog, Next, OnFull};
+use crate::error::{AttachError, RequestError};
+use crate::limits::{KEPT_ENCODED_BYTES, KEPT_PROCESS_BYTES, LOG_BYTES, STDIN_TOLD_BYTES, WATCHERS_MAX};
+use crate::log::{EventLog, Keep, Next, OnFull};
 use crate::termination::{Close, Exit, StopReason, Termination};
 
 /// See the [module](self).
@@ -39,8 +45,19 @@ pub(super) struct ProcessState {
 #[derive(Debug)]
 struct Inner {
     log: EventLog,
-    /// The log's bytes in its client's share.
+    /// The output that waits to be handed over, in its client's share.
     retained: RetainedBytes,
+    /// The output that is kept after it was handed over.
+    kept: KeptBytes,
+    /// The lease of the call that is attached, or was attached last.
+    lease: Lease,
+    /// A call that has attached, until the driver takes its requests.
+    attaching: Option<Attaching>,
+    /// The first event of the call that has attached, once the driver has taken its requests.
+    attached: Option<Attached>,
+    stdin: StdinProgress,
+    /// The stages of the process, for a call that attaches, once they are known.
+    told: Option<ToldStages>,
     /// `None` once `Started` is in the log.
     starting: Option<Starting>,
     stop: Stop,
@@ -54,6 +71,61 @@ struct Inner {
     session_init: Option<Instant>,
     driver: Option<Waker>,
     follower: Option<Waker>,
+    /// Watchers that wait for the next event.
+    watchers: Vec<Waker>,
+    /// All watchers.
+    watching: usize,
+}
+
+/// Distinguishes the calls that were attached to one process: a later one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Lease(u64);
+
+/// What the driver takes over from a call that attaches.
+#[derive(Debug)]
+pub(super) struct Attaching {
+    pub(super) lease: Lease,
+    pub(super) requests: Streaming<RunRequest>,
+    /// Why the call was cut short, once it was, if the transport sets it.
+    pub(super) end: Option<CallEndCell>,
+}
+
+/// Where the standard input of a process continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StdinPosition {
+    /// The bytes that were written.
+    pub(super) offset: u64,
+    pub(super) is_closed: bool,
+}
+
+/// The input that the process has taken.
+#[derive(Debug, Default)]
+struct StdinProgress {
+    taken: u64,
+    /// What the client was told.
+    told: u64,
+}
+
+/// What a response stream has received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor {
+    pub(super) lease: Lease,
+    /// The `seq` of the last event.
+    pub(super) seen: u64,
+    /// It has got its `Attached`, or gets none.
+    pub(super) is_attached: bool,
+    pub(super) tells_stdin: bool,
+}
+
+/// What a watcher gets.
+#[derive(Debug)]
+pub(super) enum Watched {
+    Event(ProcessEvent),
+    Gap(Gap),
+    /// There was the last event.
+    End,
+    /// The process is killed, and its log is gone.
+    Abandoned,
 }
 
 /// The response stream that reads the log.
@@ -88,11 +160,17 @@ struct Starting {
 }
 
 impl ProcessState {
-    pub(super) fn new(retained: RetainedBytes) -> Self {
+    pub(super) fn new(retained: RetainedBytes, kept: KeptBytes) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 log: EventLog::new(LOG_BYTES, OnFull::Block),
                 retained,
+                kept,
+                lease: Lease::default(),
+                attaching: None,
+                attached: None,
+                stdin: StdinProgress::default(),
+                told: None,
                 starting: None,
                 stop: Stop::default(),
                 grace: Grace::default(),
@@ -102,6 +180,8 @@ impl ProcessState {
                 session_init: None,
                 driver: None,
                 follower: None,
+                watchers: Vec::new(),
+                watching: 0,
             }),
             termination: watch::Sender::default(),
             description: OnceLock::new(),
@@ -156,8 +236,132 @@ impl ProcessState {
     pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>, grace: Grace, kill_grace: Duration) {
         let mut inner = self.lock();
         inner.starting = Some(Starting { pid, exec });
+        if !grace.limit().is_zero() {
+            inner.log.keep(Keep {
+                encoded: KEPT_ENCODED_BYTES,
+                memory: KEPT_PROCESS_BYTES,
+            });
+        }
         inner.grace = grace;
         inner.stop.set_kill_grace(kill_grace);
+    }
+
+    /// Attaches a call that has everything up to `seq`, in the place of the one before. Its requests go to the driver.
+    pub(super) fn attach(
+        &self,
+        seq: u64,
+        requests: Streaming<RunRequest>,
+        end: Option<CallEndCell>,
+    ) -> Result<Lease, AttachError> {
+        let mut inner = self.lock();
+        inner.check_reader(seq)?;
+        inner.lease = Lease(inner.lease.0 + 1);
+        let lease = inner.lease;
+        inner.grace.stop();
+        inner.stdin.told = inner.stdin.taken;
+        inner.attached = None;
+        inner.attaching = Some(Attaching { lease, requests, end });
+        if !inner.is_open() {
+            inner.attach_to_the_end();
+        }
+        wake(inner.driver.take());
+        // The call before learns that its lease has ended.
+        wake(inner.follower.take());
+        Ok(lease)
+    }
+
+    /// A watcher begins that has everything up to `seq`. [`end_watch`](Self::end_watch) follows.
+    pub(super) fn begin_watch(&self, seq: u64) -> Result<(), AttachError> {
+        let mut inner = self.lock();
+        inner.check_reader(seq)?;
+        if inner.watching >= WATCHERS_MAX {
+            return Err(AttachError::TooManyWatchers);
+        }
+        inner.watching += 1;
+        Ok(())
+    }
+
+    pub(super) fn end_watch(&self) {
+        let mut inner = self.lock();
+        inner.watching = inner.watching.saturating_sub(1);
+    }
+
+    /// The first event of a watcher.
+    pub(super) fn watched(&self) -> Attached {
+        let inner = self.lock();
+        inner.attached_at(StdinPosition {
+            offset: inner.stdin.taken,
+            is_closed: true,
+        })
+    }
+
+    /// What a watcher gets next that has everything up to `seen`.
+    pub(super) fn poll_watched(&self, cx: &mut Context<'_>, seen: u64) -> Poll<Watched> {
+        let mut inner = self.lock();
+        if inner.is_abandoned() {
+            return Poll::Ready(Watched::Abandoned);
+        }
+        match inner.log.next_after(seen) {
+            Some(Next::Event(event)) => return Poll::Ready(Watched::Event(event)),
+            Some(Next::Gap { first }) => return Poll::Ready(Watched::Gap(Gap { first_seq: first })),
+            None if !inner.is_open() => return Poll::Ready(Watched::End),
+            None => {}
+        }
+        if !inner.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inner.watchers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The requests of a call that has attached since, for the driver.
+    pub(super) fn take_attaching(&self) -> Option<Attaching> {
+        self.lock().attaching.take()
+    }
+
+    /// The driver reads the requests of the call with this lease. The process takes input from here on.
+    pub(super) fn attached(&self, lease: Lease, stdin: StdinPosition) {
+        let mut inner = self.lock();
+        if inner.lease == lease {
+            inner.attached = Some(inner.attached_at(stdin));
+            wake(inner.follower.take());
+        }
+    }
+
+    /// The process has taken this many bytes of input, where its client may attach again.
+    pub(super) fn stdin_taken(&self, bytes: u64) {
+        let mut inner = self.lock();
+        if inner.grace.limit().is_zero() {
+            return;
+        }
+        inner.stdin.taken = bytes;
+        if inner.stdin.is_worth_telling() {
+            wake(inner.follower.take());
+        }
+    }
+
+    /// Sets the stages that a call which attaches tells its caller, if one may.
+    pub(super) fn set_told(&self, told: impl FnOnce() -> ToldStages) {
+        let mut inner = self.lock();
+        if !inner.grace.limit().is_zero() {
+            inner.told = Some(told());
+        }
+    }
+
+    /// The stages of the process, once they are known.
+    pub(super) fn told(&self) -> Option<ToldStages> {
+        self.lock().told.clone()
+    }
+
+    /// How long the log of the process is kept after its end; `None`: not at all.
+    pub(super) fn kept_for(&self) -> Option<Duration> {
+        let inner = self.lock();
+        let is_kept = !inner.is_abandoned() && !inner.grace.limit().is_zero();
+        is_kept.then(|| inner.grace.limit())
+    }
+
+    /// Whether this client keeps more output than its share.
+    pub(super) fn keeps_too_much(&self) -> bool {
+        self.lock().kept.is_over()
     }
 
     /// Appends `Started` if it is not in the log, and wakes the response stream. Returns false if the process has not
@@ -192,7 +396,7 @@ impl ProcessState {
         if let Some(Starting { pid, exec }) = inner.starting.take() {
             // The process has executed. This call drops the image of its program.
             exec.state();
-            let grace_ms = u32::try_from(inner.grace.limit().as_millis()).unwrap_or(u32::MAX);
+            let grace_ms = inner.grace_ms();
             self.push(inner, Kind::Started(Started { pid, grace_ms }));
         }
     }
@@ -205,11 +409,15 @@ impl ProcessState {
                 inner.discard(seq);
                 return;
             }
-            Response::Open if is_last => inner.response = Response::Complete,
+            Response::Open if is_last => {
+                inner.response = Response::Complete;
+                inner.attach_to_the_end();
+            }
             Response::Open | Response::Complete => {}
         }
         inner.count();
         wake(inner.follower.take());
+        inner.wake_watchers();
     }
 
     /// Whether a pipe may be read. If not, the driver is woken when it may.
@@ -239,25 +447,42 @@ impl ProcessState {
         self.lock().is_ended_by_client
     }
 
-    /// Takes the next event after `seen` out of the log, and wakes the driver if there is room now. `None` after the
-    /// last one.
+    /// Hands the next event to the transport, and wakes the driver if there is room now. `None` after the last one.
     pub(super) fn poll_event(
         &self,
         cx: &mut Context<'_>,
-        seen: u64,
+        cursor: &mut Cursor,
     ) -> Poll<Option<Result<ProcessEvent, Status>>> {
         let mut inner = self.lock();
+        if cursor.lease != inner.lease {
+            return Poll::Ready(Some(Err(AttachError::Superseded.into())));
+        }
         if let Some(failure) = inner.take_failure() {
             return Poll::Ready(Some(Err(failure)));
         }
-        if let Some(Next::Event(event)) = inner.log.next_after(seen) {
-            if inner.discard(event.seq) {
-                wake(inner.driver.take());
-            }
+        if let Some(event) = inner.about_call(cursor) {
             return Poll::Ready(Some(Ok(event)));
         }
-        if !inner.is_open() {
-            return Poll::Ready(None);
+        if cursor.is_attached {
+            match inner.log.next_after(cursor.seen) {
+                Some(Next::Event(event)) => {
+                    cursor.seen = event.seq;
+                    if inner.hand_over(event.seq) {
+                        wake(inner.driver.take());
+                    }
+                    return Poll::Ready(Some(Ok(event)));
+                }
+                Some(Next::Gap { first }) if !inner.is_abandoned() => {
+                    cursor.seen = first - 1;
+                    return Poll::Ready(Some(Ok(unnumbered(Kind::Gap(Gap { first_seq: first })))));
+                }
+                Some(Next::Gap { .. }) | None => {}
+            }
+            if !inner.is_open() {
+                return Poll::Ready(None);
+            }
+        } else if inner.is_abandoned() {
+            return Poll::Ready(Some(Err(AttachError::Killed.into())));
         }
         register(&mut inner.follower, cx);
         Poll::Pending
@@ -268,11 +493,11 @@ impl ProcessState {
         self.lock().take_failure()
     }
 
-    /// Ready when there is an event after `Started`, or the response has ended. The response stream must not wait at
-    /// the same time, because both register the same waker.
+    /// Ready when there is an event after `Started`, or the response has ended, or another call has attached. The
+    /// response stream must not wait at the same time, because both register the same waker.
     pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        if inner.log.last() > 1 || !inner.is_open() {
+        if inner.log.last() > 1 || !inner.is_open() || inner.lease != Lease::default() {
             return Poll::Ready(());
         }
         register(&mut inner.follower, cx);
@@ -309,11 +534,11 @@ impl ProcessState {
         wake(inner.driver.take());
     }
 
-    /// The call was cut short. Begins the grace, or kills the process if it has none for this reason, unless the
-    /// process is over.
-    pub(super) fn detach(&self, why: CallEnd) {
+    /// The call with this lease was cut short. Begins the grace, or kills the process if it has none for this reason,
+    /// unless the process is over or another call has attached.
+    pub(super) fn detach(&self, lease: Lease, why: CallEnd) {
         let mut inner = self.lock();
-        if !inner.is_open() {
+        if !inner.is_open() || inner.lease != lease {
             return;
         }
         inner.follower = None;
@@ -334,18 +559,18 @@ impl ProcessState {
         inner.stop.grace()
     }
 
-    /// Ends the call with an error and kills the process, unless it is over.
-    pub(super) fn fail(&self, status: Status, why: StopReason) {
+    /// Ends the call with this lease with an error and kills the process, unless it is over or another call has
+    /// attached.
+    pub(super) fn fail_call(&self, lease: Lease, status: Status, why: StopReason) {
         let mut inner = self.lock();
-        if !inner.is_open() {
-            return;
+        if inner.lease == lease {
+            inner.fail(status, why);
         }
-        let last = inner.log.last();
-        inner.discard(last);
-        inner.response = Response::Failed(status);
-        inner.stop.order(why);
-        wake(inner.driver.take());
-        wake(inner.follower.take());
+    }
+
+    /// Ends the call that is attached with an error and kills the process, unless it is over.
+    pub(super) fn fail(&self, status: Status, why: StopReason) {
+        self.lock().fail(status, why);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -373,7 +598,22 @@ impl Inner {
         let last = self.log.last();
         self.discard(last);
         self.response = Response::Abandoned;
+        self.wake_watchers();
         self.stop.order(StopReason::Call(why));
+    }
+
+    /// As [`ProcessState::fail`].
+    fn fail(&mut self, status: Status, why: StopReason) {
+        if !self.is_open() {
+            return;
+        }
+        let last = self.log.last();
+        self.discard(last);
+        self.response = Response::Failed(status);
+        self.wake_watchers();
+        self.stop.order(why);
+        wake(self.driver.take());
+        wake(self.follower.take());
     }
 
     fn is_open(&self) -> bool {
@@ -394,6 +634,74 @@ impl Inner {
         }
     }
 
+    /// Whether a call that has everything up to `seq` may read the log.
+    fn check_reader(&self, seq: u64) -> Result<(), AttachError> {
+        if self.starting.is_none() && self.log.last() == 0 {
+            // It is not spawned yet, and will not be if its call is cut short.
+            return Err(AttachError::Unknown);
+        }
+        if self.grace.limit().is_zero() {
+            return Err(AttachError::NoGrace);
+        }
+        if self.is_abandoned() {
+            return Err(AttachError::Killed);
+        }
+        let last = self.log.last();
+        match seq > last {
+            true => Err(AttachError::NotYet { last, received: seq }),
+            false => Ok(()),
+        }
+    }
+
+    fn wake_watchers(&mut self) {
+        self.watchers.drain(..).for_each(Waker::wake);
+    }
+
+    /// The process is over, and its driver takes no requests any more.
+    fn attach_to_the_end(&mut self) {
+        if self.attaching.take().is_some() {
+            self.attached = Some(self.attached_at(StdinPosition {
+                offset: self.stdin.taken,
+                is_closed: true,
+            }));
+        }
+    }
+
+    fn attached_at(&self, stdin: StdinPosition) -> Attached {
+        Attached {
+            stdin_offset: stdin.offset,
+            stdin_closed: stdin.is_closed,
+            grace_ms: self.grace_ms(),
+            last_seq: self.log.last(),
+        }
+    }
+
+    fn grace_ms(&self) -> u32 {
+        u32::try_from(self.grace.limit().as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// The next event that is not of the process, if it is due.
+    fn about_call(&mut self, cursor: &mut Cursor) -> Option<ProcessEvent> {
+        if !cursor.is_attached {
+            let attached = self.attached?;
+            cursor.is_attached = true;
+            return Some(unnumbered(Kind::Attached(attached)));
+        }
+        if !cursor.tells_stdin || !self.stdin.is_worth_telling() {
+            return None;
+        }
+        self.stdin.told = self.stdin.taken;
+        let offset = self.stdin.taken;
+        Some(unnumbered(Kind::StdinTaken(StdinTaken { offset })))
+    }
+
+    /// As [`EventLog::hand_over`].
+    fn hand_over(&mut self, seq: u64) -> bool {
+        let has_made_room = self.log.hand_over(seq);
+        self.count();
+        has_made_room
+    }
+
     /// As [`EventLog::discard`].
     fn discard(&mut self, seq: u64) -> bool {
         let has_made_room = self.log.discard(seq);
@@ -402,7 +710,26 @@ impl Inner {
     }
 
     fn count(&mut self) {
-        self.retained.set(self.log.bytes());
+        self.retained.set(self.log.waiting_bytes());
+        self.kept.set(self.log.kept_bytes());
+        if self.log.kept_bytes() > 0 && self.kept.is_over() {
+            self.log.evict_handed_over();
+            self.kept.set(0);
+        }
+    }
+}
+
+impl StdinProgress {
+    fn is_worth_telling(&self) -> bool {
+        self.taken - self.told >= STDIN_TOLD_BYTES
+    }
+}
+
+/// An event about the call.
+pub(super) fn unnumbered(kind: Kind) -> ProcessEvent {
+    ProcessEvent {
+        seq: 0,
+        kind: Some(kind),
     }
 }
 

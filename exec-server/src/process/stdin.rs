@@ -1,4 +1,4 @@
-//! The client's requests after `Start`: stdin by offset, signals, acknowledgements, and reports of markers.
+//! The client's requests after `Start` or `Attach`: stdin by offset, signals, acknowledgements, and reports of markers.
 //!
 //! Requests are read only as fast as the child reads its stdin: one chunk is held at a time, and the transport's flow
 //! control stops the client. An `Ack` behind a chunk that the child does not read waits too. That cannot deadlock,
@@ -10,43 +10,115 @@
 use std::io;
 
 use baton_export::clock;
-use baton_proto::exec::RunRequest;
 use baton_proto::exec::marker_reached::Marker;
 use baton_proto::exec::run_request::Kind;
-use bytes::Bytes;
+use baton_proto::exec::RunRequest;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Mutex;
 use tonic::Streaming;
 
 use super::signal::ClientSignal;
-use super::state::ProcessState;
+use super::state::{ProcessState, StdinPosition};
 use crate::error::RequestError;
 
-/// Handles the requests of one call until they end. `pipe` is `None` without stdin, and after its end. On an error it
-/// is left open: a child that is about to be killed must not see an end of file that its client did not send.
+/// The standard input of one process, for the requests of one call after the other. The lock is free while no requests
+/// are handled.
+#[derive(Debug)]
+pub(super) struct Stdin<W>(Mutex<Input<W>>);
+
+#[derive(Debug)]
+struct Input<W> {
+    /// `None` without stdin, and after its end. On an error it is left open: a child that is about to be killed must not
+    /// see an end of file that its client did not send.
+    pipe: Option<W>,
+    order: Order,
+    /// The bytes that were written.
+    written: u64,
+    /// What was received and not written.
+    chunk: Bytes,
+}
+
+impl<W> Stdin<W> {
+    pub(super) fn new(pipe: Option<W>) -> Self {
+        let order = match pipe {
+            Some(_) => Order::Open { offset: 0 },
+            None => Order::NotAsked,
+        };
+        Self(Mutex::new(Input {
+            pipe,
+            order,
+            written: 0,
+            chunk: Bytes::new(),
+        }))
+    }
+
+    /// Prepares for the requests of another call: what was received and not written is forgotten, and the client sends
+    /// it again. Requests must not be handled at the same time; then this says that the input has ended.
+    pub(super) fn rewind(&self) -> StdinPosition {
+        let Ok(mut input) = self.0.try_lock() else {
+            debug_assert!(false, "requests are handled");
+            return StdinPosition {
+                offset: 0,
+                is_closed: true,
+            };
+        };
+        input.chunk = Bytes::new();
+        if let Order::Open { .. } = input.order {
+            input.order = Order::Open {
+                offset: input.written,
+            };
+        }
+        StdinPosition {
+            offset: input.written,
+            is_closed: !matches!(input.order, Order::Open { .. }),
+        }
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Input<W> {
+    /// Writes the chunk. A child that has closed its stdin, as `head` does, is no error: the rest is discarded.
+    /// Cancellation safe: what was not written stays in the chunk.
+    async fn write(&mut self) {
+        while let Some(pipe) = &mut self.pipe
+            && !self.chunk.is_empty()
+        {
+            match pipe.write(&self.chunk).await {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    self.chunk.advance(count);
+                    self.written += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.pipe = None,
+            }
+        }
+        if self.pipe.is_none() {
+            self.written += self.chunk.len() as u64;
+            self.chunk = Bytes::new();
+        }
+    }
+}
+
+/// Handles the requests of one call until they end.
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
-    pipe: &mut Option<impl AsyncWrite + Unpin>,
+    stdin: &Stdin<impl AsyncWrite + Unpin>,
     has_family: bool,
     state: &ProcessState,
 ) -> Result<(), RequestError> {
-    let mut order = match pipe {
-        Some(_) => Order::Open { offset: 0 },
-        None => Order::NotAsked,
-    };
+    let mut input = stdin.0.lock().await;
     while let Some(request) = requests.message().await.map_err(|_| RequestError::Unreadable)? {
         match request.kind {
             Some(Kind::Stdin(stdin)) => {
-                order.data(stdin.offset, stdin.data.len())?;
-                if let Some(open) = pipe
-                    && write(open, stdin.data).await.is_err()
-                {
-                    // The child has closed its stdin, as `head` does. That is no error: the rest is discarded.
-                    *pipe = None;
-                }
+                input.order.data(stdin.offset, stdin.data.len())?;
+                input.chunk = stdin.data;
+                input.write().await;
+                state.stdin_taken(input.written);
             }
             Some(Kind::StdinClose(close)) => {
-                order.close(close.offset)?;
-                *pipe = None;
+                input.order.close(close.offset)?;
+                input.pipe = None;
             }
             Some(Kind::Ack(ack)) => state.acknowledge(ack.seq)?,
             Some(Kind::Signal(signal)) => {
@@ -63,14 +135,11 @@ pub(super) async fn pump(
                 }
             }
             Some(Kind::Start(_)) => return Err(RequestError::SecondStart),
+            Some(Kind::Attach(_)) => return Err(RequestError::LateAttach),
             None => return Err(RequestError::Unknown),
         }
     }
-    order.end()
-}
-
-async fn write(pipe: &mut (impl AsyncWrite + Unpin), data: Bytes) -> io::Result<()> {
-    pipe.write_all(&data).await
+    input.order.end()
 }
 
 /// Checks the order of stdin requests. No IO.

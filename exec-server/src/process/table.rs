@@ -1,31 +1,35 @@
-//! All processes of this server, by client and id, from before their spawn until they are reaped, and the terminations
-//! of those that [`finished`] recently, so that a repeated start never runs a command twice. `shares` limits what one
-//! client may have of both.
+//! All processes of this server, by client and id, from before their spawn until they are reaped, the terminations of
+//! those that [`finished`] recently, so that a repeated start never runs a command twice, and the logs that are [`kept`]
+//! of some of these. `shares` limits what one client may have of each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use baton_channel::key::PublicKey;
 use baton_export::clock;
 use baton_proto::ProcessId;
 use baton_proto::exec::Process;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use self::finished::{Digest, FinishedProcess, FinishedProcesses};
+use self::kept::KeptProcesses;
 use super::repeated::RepeatedStart;
-use super::retention::{RetainedBytes, RetentionBudget};
+use super::retention::{KeepBudget, KeptBytes, RetainedBytes, RetentionBudget};
 use super::shares::{ClientUsage, Clients, Resource, may_take, shortfall};
 use super::signal::ClientSignal;
 use super::state::ProcessState;
 use super::ticker::Ticker;
 use crate::error::{SignalError, StartError};
 use crate::limits::{
-    FINISHED_AT_LEAST, FINISHED_MAX, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
+    FINISHED_AT_LEAST, FINISHED_MAX, KEPT_SWEEP, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
 };
 use crate::records::ProcessKey;
 
 mod finished;
+mod kept;
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -42,11 +46,21 @@ pub(super) enum StartEntry {
     Existing(RepeatedStart),
 }
 
+/// A process that a call asks for.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It runs, or its log is kept.
+    State(Arc<ProcessState>),
+    /// It has ended, and its log is not kept any more.
+    Finished(RepeatedStart),
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
     retention: Arc<RetentionBudget>,
+    keeping: Arc<KeepBudget>,
     emptied: Notify,
     /// The delay of `Started`, to share a message with further events.
     started_delay: Ticker,
@@ -62,11 +76,14 @@ impl ProcessTable {
             entries: Mutex::new(Entries {
                 live: HashMap::new(),
                 finished: FinishedProcesses::default(),
+                kept: KeptProcesses::default(),
+                is_swept: false,
                 clients: Clients::default(),
                 max_processes,
                 closing: false,
             }),
             retention: Arc::default(),
+            keeping: Arc::default(),
             emptied: Notify::new(),
             started_delay: Ticker::new(STARTED_DELAY / 2),
             started_delay_stdin: Ticker::new(STARTED_DELAY_STDIN / 2),
@@ -90,7 +107,8 @@ impl ProcessTable {
         client.take(Resource::Processes, 1);
         client.take(Resource::ProcessIds, 1);
         let retained = RetainedBytes::new(Arc::clone(&self.retention), Arc::clone(&client));
-        let state = Arc::new(ProcessState::new(retained));
+        let kept = KeptBytes::new(Arc::clone(&self.keeping), Arc::clone(&client));
+        let state = Arc::new(ProcessState::new(retained, kept));
         let live = LiveProcess {
             state: state.clone(),
             parameters,
@@ -138,6 +156,34 @@ impl ProcessTable {
         });
         let page = listed.by_ref().take(limit).collect();
         (page, listed.next().is_some())
+    }
+
+    /// The process with this id, if it runs or ended recently.
+    pub(super) fn find(&self, key: &Key) -> Option<Known> {
+        let mut entries = self.lock();
+        if let Some(live) = entries.live.get(key) {
+            return Some(Known::State(Arc::clone(&live.state)));
+        }
+        if let Some(state) = entries.kept.find(key) {
+            return Some(Known::State(Arc::clone(state)));
+        }
+        let client = entries.clients.client(&key.0);
+        let finished = entries.finished.find(&client, key.1)?;
+        Some(Known::Finished(RepeatedStart::of_finished(finished.termination)))
+    }
+
+    /// Sweeps what is kept until there is nothing more. One task does at a time.
+    async fn sweep(table: Weak<Self>) {
+        loop {
+            sleep(KEPT_SWEEP).await;
+            let Some(table) = table.upgrade() else { return };
+            let mut entries = table.lock();
+            entries.kept.sweep(clock::now());
+            if entries.kept.is_empty() {
+                entries.is_swept = false;
+                return;
+            }
+        }
     }
 
     /// The delay of `Started`.
@@ -241,13 +287,22 @@ impl Registration {
         let live = entries.live.remove(&self.key);
         self.client.give_back(Resource::Processes, 1);
         match live {
-            Some(live) if stage == RegistrationStage::Started => entries.finished.insert(FinishedProcess {
-                client: Arc::clone(&self.client),
-                id: self.key.1,
-                digest: digest(&live.parameters),
-                termination: live.state.termination(),
-                at: now,
-            }),
+            Some(live) if stage == RegistrationStage::Started => {
+                entries.finished.insert(FinishedProcess {
+                    client: Arc::clone(&self.client),
+                    id: self.key.1,
+                    digest: digest(&live.parameters),
+                    termination: live.state.termination(),
+                    at: now,
+                });
+                let client = Arc::clone(&self.client);
+                entries.kept.insert(self.key, live.state, client, now);
+                let needs_sweeper = !entries.is_swept && !entries.kept.is_empty();
+                if needs_sweeper && let Ok(runtime) = Handle::try_current() {
+                    entries.is_swept = true;
+                    runtime.spawn(ProcessTable::sweep(Arc::downgrade(&self.table)));
+                }
+            }
             _ => self.client.give_back(Resource::ProcessIds, 1),
         }
         if entries.live.is_empty() {
@@ -266,6 +321,9 @@ impl Drop for Registration {
 struct Entries {
     live: HashMap<Key, LiveProcess>,
     finished: FinishedProcesses,
+    kept: KeptProcesses,
+    /// A task sweeps what is kept.
+    is_swept: bool,
     clients: Clients,
     max_processes: usize,
     closing: bool,

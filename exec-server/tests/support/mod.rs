@@ -18,8 +18,8 @@ use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind as EventKind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{
-    Ack, Closed, EnvironmentVariable, ExecError, Exited, OutputStream, ProcessEvent, RunRequest, Start,
-    Stdin, StdinClose, exited,
+    Ack, Attach, Closed, EnvironmentVariable, ExecError, Exited, OutputStream, ProcessEvent, RunRequest, Start,
+    Stdin, StdinClose, WaitRequest, exited,
 };
 use baton_rpc::exec::exec_client::ExecClient;
 pub use baton_support::wait::eventually;
@@ -171,6 +171,33 @@ impl Host {
         })
     }
 
+    /// Attaches to a process.
+    pub async fn attach(&self, attach: Attach) -> Result<Call, Status> {
+        self.send_attach(RequestKind::Attach(attach)).await
+    }
+
+    /// The end of a process.
+    pub async fn wait(&self, wait: WaitRequest) -> Result<Vec<ProcessEvent>, Status> {
+        let mut events = self.client.clone().wait(wait).await?.into_inner();
+        let mut all = Vec::new();
+        while let Some(event) = events.message().await? {
+            all.push(event);
+        }
+        Ok(all)
+    }
+
+    /// Opens a call of `Attach` with any first request.
+    pub async fn send_attach(&self, first: RequestKind) -> Result<Call, Status> {
+        let (requests, queue) = mpsc::channel(4);
+        requests.send(RunRequest { kind: Some(first) }).await.unwrap();
+        let queue = ReceiverStream::new(queue);
+        let events = self.client.clone().attach(queue).await?.into_inner();
+        Ok(Call {
+            requests: Requests(requests),
+            events,
+        })
+    }
+
     /// Runs a shell script to its end.
     pub async fn sh(&self, script: &str) -> Ran {
         self.run(start(&["sh", "-c", script]))
@@ -314,6 +341,7 @@ impl Ran {
                 self.closed_at = Some(Instant::now());
                 "closed"
             }
+            other => panic!("{other:?} in a call that starts a process"),
         };
         if self.order.last() != Some(&name) {
             self.order.push(name);
