@@ -1,10 +1,11 @@
 //! The client of one exec-server: one warm session, any number of commands.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
-use baton_channel::{Channel, ChannelConfig, RecordTo};
-use baton_proto::exec::{RunRequest, Start, run_request};
+use baton_channel::{Channel, ChannelConfig, Envelope, RecordTo};
+use baton_proto::exec::{ProcessEvent, RunRequest, Start, WaitRequest, process_event, run_request};
 use baton_proto::limits::{ANSWER_MAX, WARM_STATE_MAX};
 use baton_proto::warm::PingRequest;
 use baton_proto::{Epoch, Features, ProcessId};
@@ -12,21 +13,25 @@ use baton_rpc::exec::exec_client::ExecClient;
 use baton_rpc::warm::warm_client::WarmClient;
 use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::record::CallRecord;
+use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 use crate::command::Command;
-use crate::error::RunError;
+use crate::error::{RunError, StartFailure};
 use crate::files::Files;
 use crate::limits;
 use crate::marker::MarkerSupport;
+use crate::outbox::Outbox;
 use crate::records::Records;
+use crate::recovery::{Continued, Recovering, Target};
 use crate::run::{Event, ExitStatus, Run};
 use crate::signal::Signaller;
 use crate::stdin::Stdin;
+use crate::watch::Watch;
 use crate::workspace::{RootFinder, Workspace};
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
@@ -178,6 +183,7 @@ impl Client {
                 Event::Stdout(data) => stdout.extend_from_slice(&data),
                 Event::Stderr(data) => stderr.extend_from_slice(&data),
                 Event::Exited { status, .. } => exit = Some(status),
+                Event::Gap { events } => return Err(RunError::OutputLost(events)),
                 Event::Closed { truncated } => was_truncated = truncated,
             }
             if stdout.len() + stderr.len() > max_output {
@@ -213,6 +219,80 @@ impl Client {
         self.channel.features().has(Features::SIGNALS)
     }
 
+    /// Attaches to a command that a client with this key started with a [`grace`](Command::grace), by the id of its
+    /// process. Its events begin after `after_seq`, counted from 1 (0: from the first one that is kept). Another client
+    /// that is attached to it gets an error, and the command goes on. Dropping the [`Run`] kills the command.
+    ///
+    /// # Errors
+    /// [`RunError::Start`]: there is no such command, or it has no grace.
+    pub async fn attach(&self, process: ProcessId, after_seq: u64) -> Result<(Run, Stdin), RunError> {
+        let (requests, queued) = mpsc::channel(limits::OUTBOX);
+        let target = Target {
+            channel: self.channel.clone(),
+            process,
+            epoch: Arc::default(),
+            outbox: Some(Outbox::new(queued)),
+            on_recovery: None,
+            envelope: Envelope::new(),
+            parent: None,
+            deadline: None,
+        };
+        let Continued { events, grace } = target.attach(after_seq, true).await?;
+        let signaller = match self.takes_signals() {
+            true => Signaller::of_run(self.channel.clone(), process, None, Some(&requests)),
+            false => Signaller::default(),
+        };
+        let run = Run::new(events, Some(requests.clone()), None, None)
+            .with_grace(grace)
+            .with_signaller(signaller)
+            .after(after_seq)
+            .recoverable(target);
+        let stdin = Stdin::new(requests, MarkerSupport::NoFamily, self.takes_signals());
+        Ok((run, stdin))
+    }
+
+    /// Watches a command that a client with this key started with a [`grace`](Command::grace), beside the call that runs
+    /// it, after the event `after_seq` (0: from the first one that is kept).
+    ///
+    /// # Errors
+    /// [`RunError::Start`]: there is no such command, or it has no grace.
+    pub async fn watch(&self, process: ProcessId, after_seq: u64) -> Result<Watch, RunError> {
+        Watch::begin(self.channel.clone(), process, after_seq).await
+    }
+
+    /// Waits for the end of a command that this client's key started, by the id of its process: with or without a grace,
+    /// while it runs and for some minutes after. It takes nothing from the command's own client, and its answer does not
+    /// wait for output that nobody reads. If the session is lost it asks again. Dropping the future does not affect the
+    /// command.
+    ///
+    /// # Errors
+    /// [`RunError::Start`]: there is no such command. [`RunError::Rpc`] from an exec-server that does not wait.
+    pub async fn wait(&self, process: ProcessId) -> Result<ExitStatus, RunError> {
+        let mut epoch = Bytes::new();
+        loop {
+            match self.wait_once(process, &mut epoch).await {
+                Err(error) if error.is_lost_session() => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn wait_once(&self, process: ProcessId, epoch: &mut Bytes) -> Result<ExitStatus, RunError> {
+        if epoch.is_empty() {
+            *epoch = self.connect().await?.0.to_vec().into();
+        }
+        let request = WaitRequest {
+            process_id: process.0.to_vec().into(),
+            epoch: epoch.clone(),
+        };
+        let mut client = ExecClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX);
+        let mut events = client.wait(request).await?.into_inner();
+        match events.message().await?.and_then(|event| event.kind) {
+            Some(process_event::Kind::Exited(exited)) => ExitStatus::of(&exited),
+            _ => Err(RunError::Protocol("a Wait that was not answered by Exited")),
+        }
+    }
+
     /// The fingerprint of a command's method, arguments and directory. Only calls of a turn have one, because only
     /// they can repeat each other.
     fn fingerprint(&self, start: &Start) -> Option<String> {
@@ -230,35 +310,17 @@ impl Client {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let (record_to, grace) = (command.record_to.clone(), command.grace);
+        let on_recovery = command.on_recovery.take();
         let context = parent.clone();
         let names = command.names();
         let label = command.label.take();
-        let mut start = command.into_start(requests.is_some());
+        let start = command.into_start(requests.is_some());
         let process = ProcessId::try_from(&start.process_id[..]);
         let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
         let fingerprint = |start: &Start| self.fingerprint(start);
         let traced_command = is_recorded
             .then(|| traced_command(label, &start, fingerprint))
             .flatten();
-        let channel = self.channel.clone();
-        // Built when the call is sent, because the epoch of the exec-server is known only then.
-        let first = stream::once(async move {
-            start.epoch = channel
-                .epoch()
-                .map(|epoch| epoch.0.to_vec().into())
-                .unwrap_or_default();
-            RunRequest {
-                kind: Some(run_request::Kind::Start(start)),
-            }
-        });
-        let more = stream::iter(queued.map(ReceiverStream::new)).flatten();
-        let mut request = tonic::Request::new(Box::pin(first.chain(more)));
-        if let Some(timeout) = timeout {
-            request.set_timeout(timeout);
-        }
-        if let Some(parent) = parent {
-            request.extensions_mut().insert(parent);
-        }
         let (record_to, record) = match record_to {
             None if trace => {
                 let (record_to, record) = RecordTo::channel();
@@ -266,19 +328,53 @@ impl Client {
             }
             given => (given, None),
         };
+        let began = tokio::time::Instant::now();
+        let (queue, target) = match grace.is_zero() {
+            true => (queued.map(Queue::Plain), None),
+            false => {
+                let outbox = queued.map(Outbox::new);
+                let target = Target {
+                    channel: self.channel.clone(),
+                    process: process.map_err(|_| RunError::Protocol("a process id that is none"))?,
+                    epoch: Arc::default(),
+                    outbox: outbox.clone(),
+                    on_recovery,
+                    envelope: Envelope::new(),
+                    parent: parent.clone(),
+                    // One too far away to count is none.
+                    deadline: timeout.and_then(|timeout| began.checked_add(timeout)),
+                };
+                (outbox.map(Queue::Kept), Some(target))
+            }
+        };
+        let again = target.as_ref().map(|_| start.clone());
+        let mut request = tonic::Request::new(self.requests(start, queue, target.as_ref()));
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        if let Some(parent) = parent {
+            request.extensions_mut().insert(parent);
+        }
         if let Some(record_to) = record_to {
             request.extensions_mut().insert(record_to);
         }
         if let Some(traced_command) = &traced_command {
             request.extensions_mut().insert(traced_command.clone());
         }
-        let events = ExecClient::new(self.channel.clone())
-            .max_decoding_message_size(ANSWER_MAX)
-            .run(request)
-            .await
-            .map_err(|status| RunError::from(status).naming(names))?
-            .into_inner();
-        let granted = match self.channel.features().has(Features::OUTLIVES_SESSION) {
+        if let Some(target) = &target {
+            request.extensions_mut().insert(target.envelope.clone());
+        }
+        let events = match (self.send(request).await, &target, again) {
+            (Ok(events), ..) => events,
+            (Err(error), Some(target), Some(start)) if error.is_lost_session() && target.is_sent() => {
+                let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+                let continued = self.start_lost(start, target, left, grace, error).await;
+                continued.map_err(|error| error.naming(names))?
+            }
+            (Err(error), ..) => return Err(error.naming(names)),
+        };
+        let features = self.channel.features();
+        let granted = match features.has(Features::OUTLIVES_SESSION) {
             true => grace,
             false => Duration::ZERO,
         };
@@ -288,9 +384,102 @@ impl Client {
             }
             _ => Signaller::default(),
         };
-        let run = Run::new(events, requests, record, traced_command);
-        Ok(run.with_grace(granted).with_signaller(signaller))
+        let run = Run::new(events, requests, record, traced_command)
+            .with_grace(granted)
+            .with_signaller(signaller);
+        Ok(match target {
+            Some(target) if target.is_sent() => run.recoverable(target),
+            Some(Target {
+                outbox: Some(outbox), ..
+            }) => {
+                outbox.is_not_reported();
+                run
+            }
+            Some(_) | None => run,
+        })
     }
+
+    async fn send(
+        &self,
+        request: tonic::Request<BoxStream<'static, RunRequest>>,
+    ) -> Result<Streaming<ProcessEvent>, RunError> {
+        let mut client = ExecClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX);
+        Ok(client.run(request).await?.into_inner())
+    }
+
+    /// Continues a command whose session was lost before its first event. If its start did not arrive, it is repeated: a
+    /// process of one id never runs twice.
+    async fn start_lost(
+        &self,
+        start: Start,
+        target: &Target,
+        timeout: Option<Duration>,
+        grace: Duration,
+        mut lost: RunError,
+    ) -> Result<Streaming<ProcessEvent>, RunError> {
+        for _ in 0..limits::START_ATTEMPTS {
+            match Recovering::begin(target.clone(), 0, grace, lost).ended().await {
+                Ok(continued) => return Ok(continued.events),
+                Err(RunError::Start {
+                    failure: StartFailure::UnknownProcess,
+                    ..
+                }) => {}
+                Err(error) => return Err(error),
+            }
+            let queue = target.outbox.clone().map(Queue::Kept);
+            let mut request = tonic::Request::new(self.requests(start.clone(), queue, Some(target)));
+            if let Some(timeout) = timeout {
+                request.set_timeout(timeout);
+            }
+            request.extensions_mut().insert(target.envelope.clone());
+            if let Some(parent) = &target.parent {
+                request.extensions_mut().insert(parent.clone());
+            }
+            lost = match self.send(request).await {
+                Ok(events) => return Ok(events),
+                Err(error) if error.is_lost_session() => error,
+                Err(error) => return Err(error),
+            };
+        }
+        Err(lost)
+    }
+
+    /// The start, and what follows it.
+    fn requests(
+        &self,
+        mut start: Start,
+        queue: Option<Queue>,
+        target: Option<&Target>,
+    ) -> BoxStream<'static, RunRequest> {
+        let channel = self.channel.clone();
+        let epoch_of_start = target.map(|target| Arc::clone(&target.epoch));
+        // Built when the call is sent, because the epoch of the exec-server is known only then.
+        let first = stream::once(async move {
+            let epoch_of_session = || channel.epoch().map(|epoch| Bytes::from(epoch.0.to_vec()));
+            start.epoch = match epoch_of_start.filter(|_| channel.features().has(Features::ATTACH)) {
+                // A repeated start has the epoch of the first.
+                Some(epoch) => epoch
+                    .get_or_init(|| epoch_of_session().unwrap_or_default())
+                    .clone(),
+                None => epoch_of_session().unwrap_or_default(),
+            };
+            RunRequest {
+                kind: Some(run_request::Kind::Start(start)),
+            }
+        });
+        match queue {
+            None => first.boxed(),
+            Some(Queue::Plain(queued)) => first.chain(ReceiverStream::new(queued)).boxed(),
+            Some(Queue::Kept(outbox)) => first.chain(outbox.requests(0)).boxed(),
+        }
+    }
+}
+
+/// Where the requests after a start come from.
+enum Queue {
+    Plain(mpsc::Receiver<RunRequest>),
+    /// Of a command that may be attached to again.
+    Kept(Arc<Outbox>),
 }
 
 /// The method that a fingerprint covers.

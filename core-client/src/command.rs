@@ -1,6 +1,7 @@
 //! The description of a command to run.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use baton_trace::w3c::{ExtractedContext, random_bits};
 use bytes::Bytes;
 
 use crate::limits;
+use crate::recovery::OnRecovery;
 
 /// A command for a remote machine. No shell is involved: the program is looked up in the remote `PATH`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Command {
     argv: Vec<OsString>,
     cwd: Option<OsString>,
@@ -24,6 +26,7 @@ pub struct Command {
     drain: Option<Duration>,
     pub(crate) grace: Duration,
     kill_grace: Option<Duration>,
+    pub(crate) on_recovery: Option<OnRecovery>,
     pub(crate) timeout: Option<Duration>,
     thread: String,
     title: String,
@@ -44,6 +47,17 @@ pub(crate) struct DisplayNames {
     pub(crate) cwd: String,
 }
 
+impl fmt::Debug for Command {
+    /// Without arguments and variables, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names();
+        f.debug_struct("Command")
+            .field("program", &names.program)
+            .field("cwd", &names.cwd)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Command {
     /// Runs `program`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
@@ -55,6 +69,7 @@ impl Command {
             drain: None,
             grace: Duration::ZERO,
             kill_grace: None,
+            on_recovery: None,
             timeout: None,
             thread: String::new(),
             title: String::new(),
@@ -110,8 +125,12 @@ impl Command {
 
     /// How long the command runs on after its session is lost, because the client's machine or the network failed; the
     /// exec-server may grant less ([`Run::grace`](crate::Run::grace)). Zero, which is the default, kills it at once. A
-    /// dropped [`Run`](crate::Run), a [`timeout`](Self::timeout) and a closed client kill it at once in any case. An
-    /// exec-server without graces ignores this. Rounded down to milliseconds.
+    /// dropped [`Run`](crate::Run), a [`timeout`](Self::timeout) and a closed client kill it at once, unless the session
+    /// is lost at that time: then nothing tells the exec-server but the timeout. An exec-server without graces ignores
+    /// this. Rounded down to milliseconds.
+    ///
+    /// For most of this time the client tries to attach to the command again. If it can, no event is lost and none
+    /// comes twice, and the standard input goes on.
     pub fn grace(mut self, limit: Duration) -> Self {
         self.grace = limit;
         self
@@ -124,6 +143,13 @@ impl Command {
     /// Rounded down to milliseconds.
     pub fn kill_grace(mut self, limit: Duration) -> Self {
         self.kill_grace = Some(limit);
+        self
+    }
+
+    /// Called when the session of a command with a [`grace`](Self::grace) is lost, and when the client is attached to it
+    /// again.
+    pub fn on_recovery(mut self, notify: OnRecovery) -> Self {
+        self.on_recovery = Some(notify);
         self
     }
 
@@ -265,6 +291,7 @@ impl Command {
             kill_grace_ms: self
                 .kill_grace
                 .map(|limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)),
+            tell_stdin: stdin && !self.grace.is_zero(),
         }
     }
 }

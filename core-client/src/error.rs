@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::time::Duration;
 
 use baton_channel::{ConnectError, SessionError};
+use baton_proto::ProcessId;
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
 use baton_trace::text::printable;
@@ -22,7 +24,22 @@ pub enum RunError {
     /// [`grace`](crate::Command::grace) at its end.
     #[error("{0}")]
     Session(SessionError),
-    /// The exec-server did not start it.
+    /// The session ended during a command with a grace, and the client could not attach to it again in time. The
+    /// command runs on, until its grace ends.
+    #[error("{why}; the client could not attach to its command {process} again, which runs on for {} s", .left.as_secs())]
+    NotRecovered {
+        /// The error of the last attempt.
+        #[source]
+        why: Box<RunError>,
+        /// The command's process, for [`Client::attach`](crate::Client::attach).
+        process: ProcessId,
+        /// How long it runs on, about.
+        left: Duration,
+    },
+    /// Some of the output is not kept any more. [`Client::run`](crate::Client::run) returns no other part of it.
+    #[error("{0} events of the command's output were lost: the exec-server keeps only so much after a lost session")]
+    OutputLost(u64),
+    /// The exec-server did not start it, or did not attach the call to it.
     #[error("{message}")]
     Start {
         /// Why.
@@ -49,7 +66,7 @@ pub enum RunError {
     Rpc(Status),
 }
 
-/// Why the exec-server did not start a command.
+/// Why the exec-server did not start a command, or did not attach a call to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartFailure {
@@ -79,6 +96,14 @@ pub enum StartFailure {
     TooManyProcesses,
     /// The exec-server writes records before starts, and its disk did not accept the record in time.
     NotDurable,
+    /// No process of this client's key has this id, as far as is remembered.
+    UnknownProcess,
+    /// The process was started without a grace.
+    NoGrace,
+    /// Another call has attached to the process.
+    Superseded,
+    /// An event that the process has not had.
+    InvalidAttach,
 }
 
 impl StartFailure {
@@ -97,13 +122,33 @@ impl StartFailure {
             Kind::SpawnFailed => Self::SpawnFailed,
             Kind::TooManyProcesses => Self::TooManyProcesses,
             Kind::NotDurable => Self::NotDurable,
-            // No `Run` fails like this.
-            Kind::UnknownProcess | Kind::Unspecified => return None,
+            Kind::UnknownProcess => Self::UnknownProcess,
+            Kind::NoGrace => Self::NoGrace,
+            Kind::Superseded => Self::Superseded,
+            Kind::InvalidAttach => Self::InvalidAttach,
+            Kind::Unspecified => return None,
         })
     }
 }
 
 impl RunError {
+    /// Whether the session was lost, so that a command with a grace runs on.
+    pub(crate) fn is_lost_session(&self) -> bool {
+        matches!(self, Self::Session(error) if error.is_loss())
+    }
+
+    /// Whether a later attempt to reach the exec-server can succeed.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            // A handshake that fails once may have met a relay or an exec-server that restarts.
+            Self::Connect(error) => {
+                error.may_pass() || matches!(error, ConnectError::NotInTime(_) | ConnectError::Handshake)
+            }
+            Self::Session(error) => error.is_loss(),
+            _ => false,
+        }
+    }
+
     /// Prepends the program or directory that the failure is about. The exec-server omits it, because its messages may
     /// be exported as telemetry.
     pub(crate) fn naming(mut self, names: DisplayNames) -> Self {

@@ -29,17 +29,21 @@ pub mod fuzz;
 pub mod limits;
 mod marker;
 mod memory;
+mod outbox;
 mod processes;
 mod records;
+mod recovery;
 mod run;
 mod signal;
 mod stdin;
 mod thread;
 pub mod warm;
+mod watch;
 mod workspace;
 
 pub use baton_channel::key::{PublicKey, Seed, StaticKey};
 pub use baton_channel::ticket::{Ticket, TicketError};
+pub use baton_proto::ProcessId;
 pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };
@@ -56,10 +60,12 @@ pub use files::{
 pub use marker::MarkerError;
 pub use memory::keep_freed_memory;
 pub use records::{Pages, Records, RecordsError};
+pub use recovery::{OnRecovery, Recovery};
 pub use run::{Event, ExitStatus, Run};
 pub use signal::Signaller;
 pub use stdin::{Stdin, StdinError};
 pub use thread::{ChangedFile, Changes, ChangesError, Diff, RepositoryChanges, Thread};
+pub use watch::Watch;
 pub use workspace::Workspace;
 
 /// Compiles the guide's examples.

@@ -19,6 +19,25 @@ pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Processes in the answers to one list: more than any exec-server runs. Protects the caller's memory, some 100 MiB.
 pub const PROCESSES_MAX: usize = 65_536;
 
+/// Standard input of a command with a grace that its process has not taken: twice what an exec-server may hold of it, so
+/// that a report is never waited for. Protects the caller's memory.
+pub const STDIN_KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much earlier than the end of a command's grace a client stops to recover it, at most; at least a tenth of the
+/// grace. The exec-server may have noticed the loss before the client, and somebody who is told that the command still
+/// runs needs time to act.
+pub const RECOVERY_MARGIN_MAX: Duration = Duration::from_secs(5);
+
+/// Wait after the first failed attempt to attach to a command again; it doubles with each further one. An attempt
+/// itself already retries to connect, for the channel's `connect_timeout`.
+pub const RECOVERY_WAIT_FIRST: Duration = Duration::from_millis(100);
+
+/// How often a start is repeated whose session was lost before its first event: each loses another session.
+pub const START_ATTEMPTS: u32 = 5;
+
+/// Longest wait between two attempts to attach.
+pub const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Pieces of a file that wait to be sent. With [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) it bounds what
 /// a [`crate::FileWriter`] holds to 512 KiB, beside the session's window.
 pub const WRITE_OUTBOX: usize = 4;

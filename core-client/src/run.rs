@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_proto::Signal;
-use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
+use baton_proto::{ProcessId, Signal};
+use baton_proto::exec::{Ack, Exited, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
 use baton_trace::family::FamilySummary;
@@ -15,9 +15,11 @@ use tonic::Streaming;
 use crate::error::{ProcessError, RunError};
 use crate::limits;
 use crate::marker::{MarkerError, MarkerSupport};
+use crate::recovery::{OnRecovery, Recovering, Target};
 use crate::signal::Signaller;
 
-/// One event of a command. Events arrive in the order in which the exec-server read them, without gaps.
+/// One event of a command. Events arrive in the order in which the exec-server read them, without gaps other than
+/// [`Gap`](Self::Gap).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The process has started.
@@ -35,6 +37,11 @@ pub enum Event {
         status: ExitStatus,
         /// When the exec-server observed the exit, by its clock, in nanoseconds since the Unix epoch.
         observed_unix_ns: u64,
+    },
+    /// Output was lost: the exec-server keeps only so much after a lost session.
+    Gap {
+        /// The number of events that are missing here.
+        events: u64,
     },
     /// The output is closed, and no event follows.
     Closed {
@@ -58,6 +65,21 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
+    pub(crate) fn of(exited: &Exited) -> Result<Self, RunError> {
+        match exited.status {
+            // A value that no operating system reports would reach the caller's shell as another code.
+            Some(exited::Status::Code(code)) if (0..=255).contains(&code) => Ok(Self::Code(code)),
+            Some(exited::Status::Signaled(signaled)) if (1..=127).contains(&signaled.signal) => {
+                Ok(Self::Signal {
+                    signal: signaled.signal,
+                    core_dumped: signaled.core_dumped,
+                })
+            }
+            Some(_) => Err(RunError::Protocol("an exit status that does not exist")),
+            None => Err(RunError::Protocol("an exit without a status")),
+        }
+    }
+
     /// Whether it exited with code 0.
     pub fn success(self) -> bool {
         self == Self::Code(0)
@@ -84,7 +106,14 @@ impl From<ExitStatus> for CommandExit {
 /// A running command. Dropping it kills the command and its process group.
 #[derive(Debug)]
 pub struct Run {
-    events: Streaming<ProcessEvent>,
+    /// `None` once its call has failed.
+    events: Option<Streaming<ProcessEvent>>,
+    /// Present if the command outlives its session, and can be attached to again.
+    target: Option<Target>,
+    /// Present while the session is lost.
+    recovering: Option<Recovering>,
+    /// The caller has not got all events: output was lost, or it has asked for later ones only.
+    has_gap: bool,
     /// `None` if no request follows the start.
     requests: Option<mpsc::Sender<RunRequest>>,
     markers: MarkerSupport,
@@ -123,7 +152,10 @@ impl Run {
     ) -> Self {
         let received = ReceivedBytes::default();
         Self {
-            events,
+            events: Some(events),
+            target: None,
+            recovering: None,
+            has_gap: false,
             requests,
             markers: MarkerSupport::NoFamily,
             record,
@@ -145,6 +177,57 @@ impl Run {
 
     pub(crate) fn with_grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
+    }
+
+    /// A command that is attached to again when its session is lost.
+    pub(crate) fn recoverable(self, target: Target) -> Self {
+        Self {
+            target: Some(target),
+            ..self
+        }
+    }
+
+    /// A command whose events up to `seq` the caller has, or does not want.
+    pub(crate) fn after(self, seq: u64) -> Self {
+        Self {
+            next_seq: seq.checked_add(1),
+            phase: match seq {
+                0 => RunPhase::Starting,
+                _ => RunPhase::Running,
+            },
+            has_gap: seq > 0,
+            ..self
+        }
+    }
+
+    /// The `seq` of the last event that the caller has.
+    pub(crate) fn seen(&self) -> u64 {
+        self.next_seq.map_or(u64::MAX, |next| next - 1)
+    }
+
+    /// Whether there is a call, which may have ended.
+    pub(crate) fn has_call(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// Goes on with the events of another call, which follow the last one that the caller has.
+    pub(crate) fn continue_with(&mut self, other: Self) {
+        self.events = other.events;
+    }
+
+    /// The id of the command's process: with it, [`Client::attach`](crate::Client::attach) attaches to a command with a
+    /// [`grace`](crate::Command::grace). `None` without a grace, or if the exec-server does not attach.
+    pub fn process_id(&self) -> Option<ProcessId> {
+        self.target.as_ref().map(|target| target.process)
+    }
+
+    /// Calls `notify` when the command's session is lost, and when the client is attached to it again. Has no effect on a
+    /// command that is not attached to again.
+    pub fn on_recovery(mut self, notify: OnRecovery) -> Self {
+        if let Some(target) = &mut self.target {
+            target.on_recovery = Some(notify);
+        }
+        self
     }
 
     pub(crate) fn with_markers(self, markers: MarkerSupport) -> Self {
@@ -195,32 +278,95 @@ impl Run {
         self.markers.report(self.requests.as_ref()).await
     }
 
-    /// The next event; `None` after [`Event::Closed`]. Cancellation safe.
+    /// The next event; `None` after [`Event::Closed`]. While the session of a command with a grace is lost, it waits
+    /// until the client is attached to it again, or gives up. Cancellation safe.
     pub async fn next(&mut self) -> Result<Option<Event>, RunError> {
-        let Some(event) = self.events.message().await? else {
-            return match self.phase {
-                RunPhase::Closed => Ok(None),
-                _ => Err(RunError::Protocol(
-                    "the stream ended before the command was closed",
-                )),
+        loop {
+            let Some(event) = self.message().await? else {
+                return match self.phase {
+                    RunPhase::Closed => Ok(None),
+                    _ => Err(RunError::Protocol(
+                        "the stream ended before the command was closed",
+                    )),
+                };
             };
-        };
-        if self.next_seq.is_some_and(|next| next != event.seq) {
-            return Err(RunError::Protocol("an event is missing"));
+            let kind = event.kind.ok_or(RunError::Protocol("an empty event"))?;
+            let event = match kind {
+                process_event::Kind::Attached(_) => {
+                    return Err(RunError::Protocol("an Attached that answers no Attach"));
+                }
+                process_event::Kind::StdinTaken(taken) => {
+                    let outbox = self.target.as_ref().and_then(|target| target.outbox.as_ref());
+                    if let Some(outbox) = outbox {
+                        outbox.taken(taken.offset);
+                    }
+                    continue;
+                }
+                process_event::Kind::Gap(gap) => self.gap(gap.first_seq)?,
+                kind => {
+                    if self.next_seq.is_some_and(|next| next != event.seq) {
+                        return Err(RunError::Protocol("an event is missing"));
+                    }
+                    self.next_seq = event.seq.checked_add(1);
+                    self.check(kind)?
+                }
+            };
+            self.acknowledge(&event);
+            return Ok(Some(event));
         }
-        self.next_seq = event.seq.checked_add(1);
-        let kind = event.kind.ok_or(RunError::Protocol("an empty event"))?;
-        let event = self.check(kind)?;
-        self.acknowledge(&event);
-        Ok(Some(event))
+    }
+
+    /// The next message, of this call or of the one that continues it. Cancellation safe.
+    async fn message(&mut self) -> Result<Option<ProcessEvent>, RunError> {
+        loop {
+            if let Some(recovering) = &mut self.recovering {
+                let ended = recovering.ended().await;
+                self.recovering = None;
+                self.events = Some(ended?.events);
+            }
+            let Some(events) = &mut self.events else {
+                return Err(RunError::Protocol("the call has failed before"));
+            };
+            let error = match events.message().await {
+                Ok(message) => return Ok(message),
+                Err(status) => RunError::from(status),
+            };
+            // With it ends what sends its requests.
+            self.events = None;
+            match &self.target {
+                Some(_) if error.is_lost_session() && self.phase == RunPhase::Closed => return Ok(None),
+                Some(target) if error.is_lost_session() && !self.grace.is_zero() => {
+                    let recovering = Recovering::begin(target.clone(), self.seen(), self.grace, error);
+                    self.recovering = Some(recovering);
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// The events before `first` are lost.
+    fn gap(&mut self, first: u64) -> Result<Event, RunError> {
+        let next = self
+            .next_seq
+            .filter(|next| *next < first && self.phase != RunPhase::Closed);
+        let next = next.ok_or(RunError::Protocol("a gap where no event is missing"))?;
+        if self.phase == RunPhase::Starting {
+            self.phase = RunPhase::Running;
+        }
+        self.next_seq = Some(first);
+        self.has_gap = true;
+        Ok(Event::Gap { events: first - next })
     }
 
     /// The call record, after the command is closed; `None` if the call was not recorded.
     pub async fn record(mut self) -> Option<CallRecord> {
         let record = self.record.take()?;
         // The record is complete only after the trailers, which follow `Closed`.
-        while let Ok(Some(_)) = self.events.message().await {}
-        drop(self.events);
+        if let Some(mut events) = self.events.take() {
+            while let Ok(Some(_)) = events.message().await {}
+        }
+        // Without them it is complete when no call can continue this one.
+        drop((self.recovering.take(), self.target.take()));
         record.await.ok()
     }
 
@@ -261,18 +407,7 @@ impl Run {
                     return Err(RunError::Protocol("exited twice"));
                 }
                 self.phase = RunPhase::Exited;
-                let status = match exited.status {
-                    // A value that no operating system reports would reach the caller's shell as another code.
-                    Some(exited::Status::Code(code)) if (0..=255).contains(&code) => ExitStatus::Code(code),
-                    Some(exited::Status::Signaled(signaled)) if (1..=127).contains(&signaled.signal) => {
-                        ExitStatus::Signal {
-                            signal: signaled.signal,
-                            core_dumped: signaled.core_dumped,
-                        }
-                    }
-                    Some(_) => return Err(RunError::Protocol("an exit status that does not exist")),
-                    None => return Err(RunError::Protocol("an exit without a status")),
-                };
+                let status = ExitStatus::of(&exited)?;
                 if let Some(traced_command) = &self.traced_command {
                     let exit = CommandExit::from(status);
                     traced_command.ended(match CallEnd::from_wire(exited.call_end()) {
@@ -285,12 +420,15 @@ impl Run {
                     observed_unix_ns: exited.observed_unix_ns,
                 }
             }
+            process_event::Kind::Attached(_)
+            | process_event::Kind::StdinTaken(_)
+            | process_event::Kind::Gap(_) => return Err(RunError::Protocol("an event without a number")),
             process_event::Kind::Closed(closed) => {
-                if self.phase != RunPhase::Exited {
+                if self.phase != RunPhase::Exited && !self.has_gap {
                     return Err(RunError::Protocol("closed before it exited"));
                 }
                 let sent = (closed.stdout_bytes, closed.stderr_bytes);
-                if sent != (self.received.stdout, self.received.stderr) {
+                if !self.has_gap && sent != (self.received.stdout, self.received.stderr) {
                     return Err(RunError::Protocol("output is missing"));
                 }
                 self.phase = RunPhase::Closed;
