@@ -1,6 +1,7 @@
 //! The command line.
 
 mod analyze;
+mod attach;
 mod compare;
 mod exec;
 mod exec_server;
@@ -13,6 +14,7 @@ mod host;
 mod keygen;
 mod kill;
 mod list;
+mod logs;
 mod plain_exec;
 mod ps;
 mod relay;
@@ -24,6 +26,7 @@ mod threads;
 mod ticket;
 mod trace;
 pub(crate) mod values;
+mod wait;
 mod warm;
 mod waterfall;
 
@@ -35,6 +38,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::analyze::{AnalyzeArgs, ByArg, Moment};
+pub(crate) use self::attach::AttachArgs;
 pub(crate) use self::compare::CompareArgs;
 pub(crate) use self::exec::{EnvPolicy, ExecArgs};
 pub(crate) use self::exec_server::{Durability, ExecServerArgs};
@@ -47,6 +51,7 @@ pub(crate) use self::host::{HostAddArgs, HostCommand, HostListArgs, HostRemoveAr
 pub(crate) use self::keygen::KeygenArgs;
 pub(crate) use self::kill::KillArgs;
 pub(crate) use self::list::ListArgs;
+pub(crate) use self::logs::LogsArgs;
 pub(crate) use self::ps::PsArgs;
 pub(crate) use self::relay::RelayArgs;
 pub(crate) use self::remote::RemoteArgs;
@@ -58,6 +63,7 @@ pub(crate) use self::thread::{
 pub(crate) use self::threads::ThreadsArgs;
 pub(crate) use self::ticket::{TicketCommand, TicketRotateArgs};
 pub(crate) use self::trace::{TraceCheckArgs, TraceCommand, TraceCompactArgs, TraceShowArgs};
+pub(crate) use self::wait::WaitArgs;
 pub(crate) use self::warm::WarmArgs;
 pub(crate) use self::waterfall::WaterfallDetail;
 
@@ -137,6 +143,12 @@ pub(crate) enum Command {
     /// Name exec-servers, so that `--host NAME` selects one
     #[command(subcommand, after_help = "Example:\n  baton host add worker - <ticket")]
     Host(HostCommand),
+    /// Go on with a command whose client is gone
+    Attach(AttachArgs),
+    /// Print the output that is kept of a command, beside its client
+    Logs(LogsArgs),
+    /// Wait for the exit of a command that runs
+    Wait(WaitArgs),
     /// List the commands that run
     Ps(PsArgs),
     /// Send a signal to a command that runs

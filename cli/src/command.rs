@@ -1,7 +1,9 @@
 //! The subcommands, one file each.
 
 pub(crate) mod analyze;
+pub(crate) mod attach;
 pub(crate) mod compare;
+mod connection;
 pub(crate) mod exec;
 pub(crate) mod exec_server;
 pub(crate) mod flush;
@@ -13,6 +15,7 @@ pub(crate) mod host;
 mod interrupt;
 pub(crate) mod keygen;
 pub(crate) mod kill;
+pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod relay;
 pub(crate) mod run;
@@ -22,16 +25,20 @@ pub(crate) mod thread;
 pub(crate) mod threads;
 pub(crate) mod ticket;
 pub(crate) mod trace;
+pub(crate) mod wait;
 pub(crate) mod warm;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use baton_core_client::{Client, Command, Event, ExitStatus, Run, RunError};
+use baton_core_client::{Client, Command, Event, ExitStatus, Run, RunError, Stdin};
 use baton_trace::record::CallRecord;
+use baton_trace::text::counted;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use self::connection::Connection;
 use self::interrupt::Interruption;
 use crate::args::{self, TraceCommand, WaterfallDetail};
 use crate::error::CliError;
@@ -50,6 +57,9 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Exec(args) => exec::main(args),
         Command::Relay(args) => relay::main(args),
         Command::ExecServer(args) => exec_server::main(args),
+        Command::Attach(args) => attach::main(args),
+        Command::Logs(args) => logs::main(args),
+        Command::Wait(args) => wait::main(args),
         Command::Ps(args) => ps::main(args),
         Command::Kill(args) => kill::main(args),
         Command::History(args) => history::main(args),
@@ -82,15 +92,31 @@ struct Graces {
 /// Runs one command with this process's standard streams, and returns its exit code.
 async fn run_attached(client: &Client, command: Command, graces: Graces) -> Result<i32, CliError> {
     let grace = graces.session;
-    let command = command.grace(grace).kill_grace(graces.kill);
-    let mut outputs = OutputStreams::open()?;
+    let mut command = command.grace(grace).kill_grace(graces.kill);
+    let connection = Arc::<Connection>::default();
+    if !grace.is_zero() {
+        command = command.on_recovery(connection.notices());
+    }
+    let outputs = OutputStreams::open()?;
     // The environment contains the caller's trace context. Malformed variables start a new trace.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let mut stop = StopSignals::new();
-    let (mut run, stdin) = tokio::select! {
+    let (run, stdin) = tokio::select! {
         started = client.start(command) => started.map_err(|error| CliError::from(error).with_grace(grace))?,
         signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
+    follow(run, stdin, outputs, stop, &connection, graces).await
+}
+
+/// Connects a command to this process's standard streams until its end, and returns its exit code.
+async fn follow(
+    mut run: Run,
+    stdin: Stdin,
+    mut outputs: OutputStreams,
+    mut stop: StopSignals,
+    connection: &Connection,
+    graces: Graces,
+) -> Result<i32, CliError> {
     let (interruption, signaller) = (Interruption::default(), run.signaller());
     let (cut, input_failed) = oneshot::channel();
     let forwarding = tokio::spawn(forward(stdin, cut));
@@ -98,8 +124,14 @@ async fn run_attached(client: &Client, command: Command, graces: Graces) -> Resu
         ended = forward_output(&mut run, &mut outputs) => ended,
         // The command must not take incomplete input for complete: returning drops the run, which kills the command.
         Ok(error) = input_failed => Err(error),
-        signal = interruption.pass_on(&mut stop, &signaller, graces.kill) => {
+        signal = interruption.pass_on(&mut stop, &signaller, graces.kill, || connection.left(graces.session).is_some()) => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
+            if let (Some(left), Some(process)) = (connection.left(run.grace()), run.process_id()) {
+                stderr_line!(
+                    "baton: the connection is lost, and the command runs on for {} s: `baton attach {process}`",
+                    left.as_secs()
+                );
+            }
             return Err(CliError::Interrupted { signal });
         }
     };
@@ -158,6 +190,12 @@ async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<Co
             Some(Event::Stdout(data)) => outputs.write(OutputStream::Stdout, data).await?,
             Some(Event::Stderr(data)) => outputs.write(OutputStream::Stderr, data).await?,
             Some(Event::Exited { status, .. }) => exit = Some(status),
+            Some(Event::Gap { events }) => stderr_line!(
+                "baton: {} of the command's output {} not kept and {} missing here",
+                counted(events, "piece", "pieces"),
+                if events == 1 { "was" } else { "were" },
+                if events == 1 { "is" } else { "are" },
+            ),
             Some(Event::Closed { truncated }) => was_truncated = truncated,
             None => break,
         }

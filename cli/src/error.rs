@@ -201,6 +201,7 @@ impl CliError {
                 }
                 _ => None,
             },
+            Self::Run(RunError::NotRecovered { .. }) => Some("continue it with `baton attach ID`"),
             Self::Run(RunError::Session(error)) if is_cut(error) => {
                 Some("the command is killed if it still runs: `baton history` shows its outcome")
             }

@@ -63,8 +63,8 @@ pub(crate) struct ExecArgs {
     /// [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = utf8(drain))]
     pub(crate) drain: Option<Duration>,
-    /// How long the command runs on after its connection is lost, like 60s; the exec-server may grant less. Its output
-    /// of that time is lost [default: 0s]
+    /// How long the command runs on after its connection is lost, like 60s; the exec-server may grant less. Meanwhile
+    /// this command reconnects and goes on where it was; afterwards `baton attach` does [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = utf8(grace))]
     pub(crate) grace: Option<Duration>,
     /// After Ctrl-C, SIGTERM or --timeout, give the command this long to end before its process group is killed, like

@@ -31,11 +31,14 @@ impl Interruption {
         stop: &mut StopSignals,
         command: &Signaller,
         kill_grace: Duration,
+        is_lost: impl Fn() -> bool,
     ) -> i32 {
         let number = stop.next().await;
         self.0.set(Some(number));
-        let Some(signal) = passed_on(number) else {
-            return number;
+        let signal = match passed_on(number) {
+            // No signal reaches the command.
+            Some(signal) if !is_lost() => signal,
+            Some(_) | None => return number,
         };
         let sending = async {
             match command.terminate(signal).await {

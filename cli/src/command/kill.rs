@@ -19,7 +19,7 @@ pub(crate) fn main(args: KillArgs) -> Result<i32, CliError> {
 }
 
 /// The process with this id, or the one whose id begins so.
-async fn resolve(client: &Client, id: &str) -> Result<ProcessId, CliError> {
+pub(super) async fn resolve(client: &Client, id: &str) -> Result<ProcessId, CliError> {
     if let Ok(whole) = id.parse() {
         return Ok(whole);
     }

@@ -1,0 +1,24 @@
+//! `baton attach`.
+
+use super::values::{process_id, utf8};
+use super::{EXIT_CODES, RemoteArgs};
+
+#[derive(clap::Args)]
+#[command(after_help = format!("\
+Prints the command's output from the first byte that the exec-server still keeps, and goes on with its standard input
+where the command took it. Only a command that was started with --grace can be attached to, by the same client key. A
+`baton exec` that is attached to it ends; the command goes on.
+
+{EXIT_CODES}
+
+Example:
+  baton exec --grace 10m -- make release    # the laptop sleeps, and baton gives up
+  baton ps
+  baton attach 019a3c5e"))]
+pub(crate) struct AttachArgs {
+    /// The command's id, or a prefix of it that no other running command has
+    #[arg(value_parser = utf8(process_id))]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
