@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use baton_exec_server::limits::{KEPT_ENCODED_BYTES, READ_BYTES};
+use baton_mux::limits::{RECEIVE_WINDOW, SEND_BUFFER};
 use baton_support::sources::{crates, rust_files, workspace};
 
 /// Words in the names of limits.
@@ -27,6 +29,16 @@ fn constant(line: &str) -> Option<(&str, &str)> {
         .chars()
         .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     (is_declaration && is_constant).then_some((name, kind))
+}
+
+#[test]
+fn an_exec_server_keeps_as_much_as_can_be_on_the_way_to_its_client() {
+    // tonic encodes messages until it has 32 KiB, and the last one may be an output of any length.
+    let encoded_ahead = 32 * 1024 + READ_BYTES;
+    // A stream's queue takes one more piece of that when it is nearly full.
+    let queued = SEND_BUFFER + encoded_ahead;
+    let on_the_way = RECEIVE_WINDOW as usize + queued + encoded_ahead;
+    assert!(on_the_way <= KEPT_ENCODED_BYTES, "{on_the_way}");
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn history_has_the_call_end_of_a_command() {
     signal(&testbed.relay, Signal::KILL);
     graced
         .finish()
-        .assert_failed(255, "the command may run on for at most 1s");
+        .assert_failed(255, "could not attach to its command");
     mark.await_gone();
     (testbed.relay, _) = relay(&testbed.home, &testbed.relay_address.to_string(), &[]);
     testbed.await_registration();

@@ -11,6 +11,7 @@
 //! * `spawn`: how an exec-server creates processes, also in a sandbox;
 //! * `remote_files`: files of the exec-server's machine, listed, read and written by the client library;
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
+//! * `recover`: commands with a grace, and their clients, survive lost connections;
 //! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
 //! * `processes`: `baton ps` and `baton kill`;
@@ -46,6 +47,7 @@ mod inherited;
 mod jaeger;
 mod processes;
 mod records;
+mod recover;
 mod refused;
 mod remote_files;
 mod revoked;

@@ -171,6 +171,7 @@ impl RunCaller {
                 stdin,
                 patience,
                 drain,
+                grace,
             } => {
                 let attempt = Attempt {
                     run: self.run,
@@ -180,7 +181,8 @@ impl RunCaller {
                 let command = Command::new("simulated")
                     .arg(self.run.0.to_string())
                     .parent(context(caller))
-                    .drain(drain);
+                    .drain(drain)
+                    .grace(grace);
                 let call = self.through_library(attempt, command, stdin);
                 let ended = match patience {
                     Some(patience) => timeout(patience, call).await.map_err(|_| CallResult::GivenUp),
@@ -345,6 +347,7 @@ impl RunCaller {
             RunEvent::Stdout(data) => ReceivedEvent::Output(Output::Stdout, data.clone()),
             RunEvent::Stderr(data) => ReceivedEvent::Output(Output::Stderr, data.clone()),
             RunEvent::Exited { status, .. } => ReceivedEvent::Exited(*status),
+            RunEvent::Gap { events } => ReceivedEvent::Gap(*events),
             RunEvent::Closed { truncated } => ReceivedEvent::Closed {
                 truncated: *truncated,
             },
@@ -371,6 +374,7 @@ fn received(event: ProcessEvent) -> Option<ReceivedEvent> {
         Kind::Closed(closed) => ReceivedEvent::Closed {
             truncated: closed.truncated,
         },
+        Kind::Attached(_) | Kind::StdinTaken(_) | Kind::Gap(_) => return None,
     })
 }
 

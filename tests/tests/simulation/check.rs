@@ -296,6 +296,8 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
                 ReceivedEvent::Output(..) => {}
                 ReceivedEvent::Exited(status) => exits.push(status),
                 ReceivedEvent::Closed { .. } => closed = true,
+                // No simulated command writes more than an exec-server keeps.
+                ReceivedEvent::Gap(_) => bad("events are missing"),
             }
         }
         if exits.len() > 1 {
@@ -407,7 +409,19 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             let Some((attempt, call)) = facts.call_of(*run, spawn) else {
                 continue;
             };
-            let records = facts.records_of(call, Side::Server);
+            let is_start = |record: &Recorded| {
+                spawn.position.is_some_and(|position| {
+                    position.span == childs_parent(position.trace, record.envelope)
+                })
+            };
+            // The others are of calls that attached to the process.
+            let (records, others): (Vec<_>, Vec<_>) = facts
+                .records_of(call, Side::Server)
+                .into_iter()
+                .partition(|record| is_start(record));
+            if others.iter().any(|record| record.has_process) {
+                details.push(format!("{attempt:?}: another call recorded the process"));
+            }
             let crashed = facts.crashed.contains(&spawn.epoch);
             if records.len() > 1 || (records.is_empty() && !crashed) {
                 let times = records.len();
@@ -443,7 +457,7 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
             continue;
         };
         for record in facts.records_of(call, Side::Server) {
-            if record.envelope != envelope {
+            if record.parent != Some(envelope) {
                 details.push(format!(
                     "{attempt:?}: the server's spans have another call as parent"
                 ));

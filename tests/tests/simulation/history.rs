@@ -69,6 +69,8 @@ pub(crate) enum ReceivedEvent {
     Output(Output, Bytes),
     Exited(ExitStatus),
     Closed { truncated: bool },
+    /// This many events are missing.
+    Gap(u64),
 }
 
 impl fmt::Debug for ReceivedEvent {
@@ -78,6 +80,7 @@ impl fmt::Debug for ReceivedEvent {
             Self::Output(output, data) => write!(f, "{output:?} {}", data.len()),
             Self::Exited(status) => write!(f, "Exited {status:?}"),
             Self::Closed { truncated } => write!(f, "Closed truncated={truncated}"),
+            Self::Gap(events) => write!(f, "Gap {events}"),
         }
     }
 }

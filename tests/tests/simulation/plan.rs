@@ -51,6 +51,8 @@ pub(crate) enum Caller {
         patience: Option<Duration>,
         /// The drain time that the command requests: how long output may follow the exit.
         drain: Duration,
+        /// How long the command outlives its session, within which the client attaches to it again.
+        grace: Duration,
     },
     /// Sends the same `Start` again after a failure, with the same process id and epoch, at most `attempts` times in
     /// total.
@@ -220,6 +222,7 @@ impl RunPlan {
                 }),
                 patience: rng.chance(0.2).then(|| rng.time(1, 3_000)),
                 drain: rng.time(0, 3_000),
+                grace: Duration::from_secs(rng.one_of(&[0, 0, 5, 60])),
             }
         };
         Self {

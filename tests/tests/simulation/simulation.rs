@@ -13,6 +13,7 @@ use baton_channel::{Notice, Server, ServerConfig};
 use baton_core_client::Seed;
 use baton_exec_server::ExecService;
 use baton_exec_server::limits::MAX_PROCESSES;
+use baton_proto::Features;
 use baton_relay::{Config, Metrics, Relay};
 use baton_trace::recorder::Recorder;
 use turmoil::{Builder, Sim};
@@ -31,8 +32,8 @@ const TICK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Longest time from the end of the last client until its resources are released: a peer that disappeared without
-/// closing its connection is detected after 35 s.
-const SETTLING: Duration = Duration::from_secs(60);
+/// closing its connection is detected after 35 s, and the longest grace of a command is 60 s.
+const SETTLING: Duration = Duration::from_secs(130);
 
 /// Time for the relay's last messages to reach the exec-server, and for the exec-server to handle them.
 const LAST_MESSAGES: Duration = Duration::from_secs(2);
@@ -329,6 +330,9 @@ impl ServerMachine {
             ..ServerConfig::default()
         };
         let server = Server::with_config(&self.url, &Seed::from_bytes([9; 32]), allow, config)?;
+        let server = [Features::OUTLIVES_SESSION, Features::ATTACH]
+            .into_iter()
+            .fold(server, Server::announce);
         Ok(server.on_notice(move |notice| {
             match notice {
                 Notice::SessionStarted(_) => probes.serving.fetch_add(1, Ordering::Relaxed),
