@@ -115,7 +115,7 @@ async fn get(url: &str, path: &str) -> Result<Option<(u16, Bytes)>, JaegerError>
             what,
         };
         let name = ServerName::try_from(host.clone()).map_err(|error| failed(error.to_string()))?;
-        let connector = TlsConnector::from(tls().map_err(|error| failed(error.to_string()))?);
+        let connector = TlsConnector::from(tls().map_err(failed)?);
         let tls = connector.connect(name, tcp).await;
         exchange(url, &uri, tls.map_err(|error| failed(error.to_string()))?).await
     };
@@ -127,15 +127,28 @@ async fn get(url: &str, path: &str) -> Result<Option<(u16, Bytes)>, JaegerError>
         })?
 }
 
-/// The system's authorities, or those of `SSL_CERT_FILE`; Mozilla's where there are none.
-fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
+/// The system's authorities, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`; Mozilla's where there are none.
+fn tls() -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let loaded = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {
+        // Whoever names authorities trusts no others.
+        if let Some(name) = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+            .into_iter()
+            .find(|name| std::env::var_os(name).is_some())
+        {
+            let why = loaded.errors.first().map_or_else(
+                || "it holds no certificate".to_owned(),
+                |error| error.to_string(),
+            );
+            return Err(format!("no authority could be read from {name}: {why}"));
+        }
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(baton_tls::provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

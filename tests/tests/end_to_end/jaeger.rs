@@ -113,6 +113,13 @@ fn a_jaeger_behind_tls_is_read_if_its_authority_is_trusted() {
     let failed = |host: &str| format!("TLS with Jaeger at https://{host}:{port} failed: ");
     let other = Authority::new(&home, "other.pem");
     analyze("localhost", &other).assert_failed(255, &failed("localhost"));
+    // An authority that cannot be read does not give way to those of the system.
+    let absent = Authority {
+        file: home.file("absent.pem"),
+        ..Authority::new(&home, "third.pem")
+    };
+    let unread = analyze("localhost", &absent);
+    unread.assert_failed(255, "no authority could be read from SSL_CERT_FILE");
     // The certificate is for another name.
     analyze("127.0.0.1", &authority).assert_failed(255, &failed("127.0.0.1"));
 }
