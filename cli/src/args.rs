@@ -3,6 +3,7 @@
 mod analyze;
 mod attach;
 mod compare;
+mod cp;
 mod exec;
 mod exec_server;
 mod flush;
@@ -40,6 +41,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::analyze::{AnalyzeArgs, ByArg, Moment};
 pub(crate) use self::attach::AttachArgs;
 pub(crate) use self::compare::CompareArgs;
+pub(crate) use self::cp::CpArgs;
 pub(crate) use self::exec::{EnvPolicy, ExecArgs};
 pub(crate) use self::exec_server::{Durability, ExecServerArgs};
 pub(crate) use self::flush::FlushArgs;
@@ -136,6 +138,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run one command on a remote exec-server, like ssh
     Exec(ExecArgs),
+    /// Copy files between this machine and an exec-server's, like scp
+    Cp(CpArgs),
     /// Run a relay
     Relay(RelayArgs),
     /// Run commands for clients; dials the relay and opens no port

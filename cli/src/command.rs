@@ -4,6 +4,7 @@ pub(crate) mod analyze;
 pub(crate) mod attach;
 pub(crate) mod compare;
 mod connection;
+pub(crate) mod cp;
 pub(crate) mod exec;
 pub(crate) mod exec_server;
 pub(crate) mod flush;
@@ -55,6 +56,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
     match command {
         Command::Run(args) => run::main(args),
         Command::Exec(args) => exec::main(args),
+        Command::Cp(args) => cp::main(args),
         Command::Relay(args) => relay::main(args),
         Command::ExecServer(args) => exec_server::main(args),
         Command::Attach(args) => attach::main(args),

@@ -13,7 +13,8 @@ use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
 use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
-    ConnectError, ProcessError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
+    ConnectError, CopyError, FilesError, ProcessError, RecordsError, RootsError, RunError, SessionError,
+    StartFailure, TicketError,
 };
 use baton_corpus::CorpusError;
 use baton_exec_server::CloneUnavailable;
@@ -24,6 +25,7 @@ use baton_relay::{AllowedServersError, BindError, TlsError};
 use baton_trace::TraceId;
 use baton_trace::text::counted;
 
+use crate::copy_place::CopyUsage;
 use crate::env_file::EnvFileError;
 use crate::hosts::HostsError;
 
@@ -32,6 +34,9 @@ const FAILED: i32 = 255;
 
 /// The exit code of invalid arguments, the same as clap's.
 const USAGE: i32 = 2;
+
+/// The exit code of `baton cp` if something was not copied, the same as cp's.
+pub(crate) const NOT_COPIED: i32 = 1;
 
 /// The exit code after `--timeout` expired, the same as timeout(1)'s.
 const TIMED_OUT: i32 = 124;
@@ -103,6 +108,13 @@ pub(crate) enum CliError {
     Process(#[from] ProcessError),
     #[error(transparent)]
     WarmBoard(#[from] WarmBoardError),
+    #[error(transparent)]
+    CopyUsage(#[from] CopyUsage),
+    /// The exec-server was not reached, or the connection was lost.
+    #[error(transparent)]
+    Copy(CopyError),
+    #[error("cannot copy {from}: {error}")]
+    NotCopied { from: String, error: CopyError },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error("--durability start needs a directory for its records: pass --state DIR")]
@@ -191,6 +203,7 @@ impl CliError {
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Run(RunError::Connect(error))
+            | Self::Copy(CopyError::Files(FilesError::Connect(error)))
             | Self::Records(RecordsError::Connect(error))
             | Self::Process(ProcessError::Connect(error))
             | Self::WarmBoard(WarmBoardError::Connect(error)) => match error {
@@ -208,11 +221,16 @@ impl CliError {
             Self::Records(RecordsError::Session(error))
             | Self::Process(ProcessError::Session(error))
             | Self::WarmBoard(WarmBoardError::Session(error))
+            | Self::Copy(CopyError::Files(FilesError::Session(error)))
                 if is_cut(error) =>
             {
                 Some("try again")
             }
             Self::Process(ProcessError::Ended) => Some("`baton ps` lists those that run"),
+            Self::NotCopied {
+                error: CopyError::IsDirectory,
+                ..
+            } => Some("pass -r to copy it with everything below it"),
             Self::Run(RunError::Start {
                 failure: StartFailure::BadCwd,
                 ..
@@ -238,7 +256,8 @@ impl CliError {
                 ..
             }) => 126,
             Self::Run(RunError::TimedOut) => TIMED_OUT,
-            Self::NoTerminals => USAGE,
+            Self::NoTerminals | Self::CopyUsage(_) => USAGE,
+            Self::NotCopied { .. } => NOT_COPIED,
             Self::Interrupted { signal } => 128 + signal,
             Self::ReaderGone { .. } => 128 + SIGPIPE,
             _ => FAILED,

@@ -144,5 +144,8 @@ pub(crate) const WARM_SHORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Changes that wait to be printed, of at most some 24 KiB each. Beyond it the exec-server counts what is missed.
 pub(crate) const WARM_UPDATES_QUEUE: usize = 16;
 
+/// How often `baton cp` draws its progress again, and how long a copy takes at least to show any.
+pub(crate) const COPY_REDRAW_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Wait before a lost watch of the board begins again. Protects the exec-server; connecting has its own retries.
 pub(crate) const WATCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);

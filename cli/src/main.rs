@@ -12,6 +12,7 @@ mod stdio;
 mod args;
 mod closed_stdout;
 mod command;
+mod copy_place;
 mod descriptor_limit;
 mod env_file;
 mod error;

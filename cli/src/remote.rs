@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
-    ChannelConfig, Client, ConnectError, OnWaiting, ProcessError, PublicKey, Records, RecordsError, RunError,
-    SessionError, Ticket,
+    ChannelConfig, Client, ConnectError, CopyError, FilesError, OnWaiting, ProcessError, PublicKey, Records,
+    RecordsError, RunError, SessionError, Ticket,
 };
 use baton_trace::recorder::Recorder;
 
@@ -67,6 +67,7 @@ impl RemoteClient {
     pub(crate) fn explain(&self, error: CliError) -> CliError {
         match error {
             CliError::Run(RunError::Session(SessionError::NotAllowed))
+            | CliError::Copy(CopyError::Files(FilesError::Session(SessionError::NotAllowed)))
             | CliError::Records(RecordsError::Session(SessionError::NotAllowed))
             | CliError::Process(ProcessError::Session(SessionError::NotAllowed))
             | CliError::WarmBoard(WarmBoardError::Session(SessionError::NotAllowed)) => {

@@ -56,12 +56,17 @@ pub(crate) fn drawn(record: &CallRecord, stream: &(impl AsFd + IsTerminal)) -> S
     waterfall(record, &style_of(stream))
 }
 
-fn style_of(stream: &(impl AsFd + IsTerminal)) -> WaterfallStyle {
+/// The width of `stream`, if it is a terminal that tells it.
+pub(crate) fn columns(stream: &impl AsFd) -> usize {
     let columns = rustix::termios::tcgetwinsize(stream)
         .ok()
         .map(|size| usize::from(size.ws_col));
+    columns.filter(|columns| *columns > 0).unwrap_or(WIDTH)
+}
+
+fn style_of(stream: &(impl AsFd + IsTerminal)) -> WaterfallStyle {
     WaterfallStyle {
-        width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
+        width: columns(stream),
         color: is_colored(stream),
         ascii: is_ascii_locale(),
     }

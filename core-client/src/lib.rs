@@ -2,9 +2,9 @@
 //!
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
 //! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
-//! with a writer for its standard input, and [`Run::signal`] sends it signals. [`Client::processes`] lists those that run, and [`Client::records`] returns records of earlier commands. [`Client::files`]
-//! looks at, reads and writes files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a
-//! turn changed.
+//! with a writer for its standard input, and [`Run::signal`] sends it signals. [`Client::processes`] lists those that
+//! run, and [`Client::records`] returns records of earlier commands. [`Client::files`] looks at, reads, writes and copies
+//! files, [`Client::workspace`] finds the root of a project, and a [`Thread`] asks git what a turn changed.
 //!
 //! ```no_run
 //! use baton_core_client::{Client, Command, Seed};
@@ -21,6 +21,7 @@
 
 mod client;
 mod command;
+mod copy;
 mod error;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
@@ -51,6 +52,7 @@ pub use baton_proto::{ProcessId, Signal, UnknownSignal};
 pub use baton_trace::family::Family;
 pub use client::{Client, Output, PingedSession};
 pub use command::Command;
+pub use copy::{CopyError, CopyEvent, CopyMeter, CopyOptions, CopyProgress, FileCopy};
 pub use error::{ProcessError, RunError, StartFailure};
 pub use files::{
     DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileStatus, FileWriter,

@@ -42,6 +42,28 @@ pub const RECOVERY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// a [`crate::FileWriter`] holds to 512 KiB, beside the session's window.
 pub const WRITE_OUTBOX: usize = 4;
 
+/// Files of a tree that are copied, and directories of it that are listed, at once: enough to hide the round trip of a
+/// distant exec-server. With [`COPY_LISTINGS`] it stays below the 48 transfers that an exec-server gives one key. Memory:
+/// at most [`COPY_BATCH`] each, beside the session's windows.
+pub const COPY_IN_FLIGHT: usize = 32;
+
+/// Directories of a tree that are partly listed. Each holds a transfer of the exec-server, and one descriptor here.
+pub const COPY_LISTINGS: usize = 8;
+
+/// Files beyond [`COPY_BATCH`] that are copied at once. Each holds two batches.
+pub const COPY_STREAMS: usize = 4;
+
+/// Bytes of a file that are read or written on another thread at once. A file of at most this size is written by one.
+pub const COPY_BATCH: usize = 1024 * 1024;
+
+/// Pieces of a file in one batch: eight times as many as a batch of whole pieces has. Protects memory from an
+/// exec-server that sends single bytes.
+pub const COPY_BATCH_PIECES: usize = 64;
+
+/// Directories of a tree that are found and not listed yet. Protects memory from a tree without end: some 100 bytes
+/// each, 25 MiB in all.
+pub const COPY_DIRECTORIES_MAX: usize = 256 * 1024;
+
 /// Ancestors that are probed at once for a project root, where the exec-server has no `FindUp`: most roots are nearer.
 /// With 16 markers that is half of the calls of a session.
 pub const PROBED_AT_ONCE: usize = 8;

@@ -81,6 +81,13 @@ impl Files {
         bytes: impl Into<Bytes>,
     ) -> Result<Written, FilesError> {
         let mut writer = self.writer(place, options);
+        let bytes = bytes.into();
+        if bytes.len() <= FILE_PIECE_MAX {
+            // Queued before the call is made, so that a small file is one message.
+            writer.queue(bytes);
+            writer.queue_end();
+            return writer.answer().await;
+        }
         writer.write(bytes).await?;
         writer.finish(None).await
     }
@@ -190,6 +197,29 @@ impl FileWriter {
                 .unwrap_or_default(),
         };
         self.send(Kind::End(end)).await?;
+        self.answer().await
+    }
+
+    /// Queues the one piece of a file. There is room for it, and for the end.
+    fn queue(&mut self, data: Bytes) {
+        self.size = data.len() as u64;
+        if !data.is_empty() {
+            let _ = self
+                .requests
+                .try_send(request(Kind::Data(WriteData { offset: 0, data })));
+        }
+    }
+
+    fn queue_end(&mut self) {
+        let end = WriteEnd {
+            size: self.size,
+            sha256: Bytes::new(),
+        };
+        let _ = self.requests.try_send(request(Kind::End(end)));
+    }
+
+    /// Makes the call, if that has not begun, and waits for its answer.
+    async fn answer(self) -> Result<Written, FilesError> {
         let Self { requests, call, .. } = self;
         drop(requests);
         let answer = call.await?.into_inner();

@@ -9,6 +9,7 @@
 //! * `call_end`: the call end that history has of a command;
 //! * `inherited`: what a command inherits from its exec-server, and what it does not;
 //! * `spawn`: how an exec-server creates processes, also in a sandbox;
+//! * `copy`: `baton cp`;
 //! * `remote_files`: files of the exec-server's machine, listed, read and written by the client library;
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
 //! * `recover`: commands with a grace, and their clients, survive lost connections;
@@ -33,6 +34,7 @@
 
 mod blind;
 mod call_end;
+mod copy;
 mod corpus;
 mod crashes;
 mod crowds;

@@ -1,0 +1,322 @@
+//! Copies files and trees from the exec-server's machine to this one.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use baton_proto::limits::{LIST_PAGE_MAX, PATH_MAX};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio::task::spawn_blocking;
+
+use super::local::{Directory, Part, Target, TargetName, blocking, joined, write_all, write_whole};
+use super::names::last_name;
+use super::resume::{self, Begun};
+use super::tree::{self, Failure, Found, Page, Tree};
+use super::{Context, CopyError, CopyEvent, CopyOptions, FileCopy, absolute, look};
+use crate::files::{DirectoryEntry, FileKind, FilePart, FilePlace, FileReader, FileStatus, Listing};
+use crate::limits::{COPY_BATCH, COPY_BATCH_PIECES};
+
+pub(super) async fn begin(
+    context: Context,
+    from: &Path,
+    to: &Path,
+    options: CopyOptions,
+) -> Result<FileCopy, CopyError> {
+    let path = absolute(&context.files, from).await?;
+    let source = look(&context.files, &path).await?.ok_or(CopyError::NoSource)?;
+    let target = to.to_owned();
+    match source.kind {
+        FileKind::Directory if !options.recursive => Err(CopyError::IsDirectory),
+        FileKind::Directory => {
+            let name = last_name(from).map(OsStr::to_owned);
+            let mode = source.mode;
+            let directory = blocking(move || {
+                let target = Target::look(&target)?;
+                open_tree(target, name.as_deref(), mode)
+            });
+            let first = Pending::Open(Arc::new(Node {
+                directory: directory.await?,
+                path: PathBuf::new(),
+            }));
+            let meter = context.meter.clone();
+            let root = source.canonical.unwrap_or(path);
+            let tree = Download { context, root };
+            Ok(FileCopy::new(tree::copy(tree, first, meter.clone()), meter))
+        }
+        FileKind::File => {
+            let name = last_name(from).map(OsStr::to_owned);
+            let target = blocking(move || {
+                let target = Target::look(&target)?;
+                file_name(target, name)
+            });
+            let (directory, name) = target.await?;
+            Ok(one_file(context, path, &source, directory, name))
+        }
+        _ => Err(CopyError::NotRegular),
+    }
+}
+
+/// The directory that receives the entries of the source.
+fn open_tree(target: Target, name: Option<&OsStr>, mode: u32) -> Result<Arc<Directory>, CopyError> {
+    match (target, name) {
+        (Target::Directory(directory), None) => Ok(directory),
+        (Target::Directory(directory), Some(name)) => directory.make(name, mode).map(Arc::new),
+        (Target::Name(TargetName { is_taken: true, .. }), _) => Err(CopyError::TargetIsNoDirectory),
+        (Target::Name(TargetName { directory, name, .. }), _) => directory.make(&name, mode).map(Arc::new),
+    }
+}
+
+/// The name that a file gets, and the directory of that name.
+fn file_name(target: Target, name: Option<OsString>) -> Result<(Arc<Directory>, OsString), CopyError> {
+    match target {
+        Target::Directory(directory) => Ok((directory, name.ok_or(CopyError::TargetNeedsName)?)),
+        Target::Name(target) if target.is_directory_only => Err(CopyError::TargetNeedsName),
+        Target::Name(target) => Ok((target.directory, target.name)),
+    }
+}
+
+fn one_file(
+    context: Context,
+    path: PathBuf,
+    source: &FileStatus,
+    directory: Arc<Directory>,
+    name: OsString,
+) -> FileCopy {
+    let meter = context.meter.clone();
+    meter.found(source.size);
+    let counts = meter.clone();
+    let receiving = async move {
+        let place = FilePlace::new(path);
+        counts.counted(receive(&context, place, &directory, &name, PathBuf::new()).await)
+    };
+    FileCopy::new(stream::once(receiving).boxed(), meter)
+}
+
+/// A tree of the exec-server's machine.
+struct Download {
+    context: Context,
+    /// The source, without symbolic links.
+    root: PathBuf,
+}
+
+/// A directory at both ends.
+struct Node {
+    directory: Arc<Directory>,
+    /// Below the source.
+    path: PathBuf,
+}
+
+enum Pending {
+    Open(Arc<Node>),
+    Absent {
+        parent: Arc<Node>,
+        name: OsString,
+        mode: u32,
+    },
+}
+
+struct RemoteListing {
+    node: Arc<Node>,
+    listing: Listing,
+}
+
+struct RemoteFile {
+    parent: Arc<Node>,
+    name: OsString,
+}
+
+impl Tree for Download {
+    type Directory = Pending;
+    type Listing = RemoteListing;
+    type File = RemoteFile;
+
+    async fn open(self: Arc<Self>, directory: Pending) -> Result<Page<Self>, Failure> {
+        let node = match directory {
+            Pending::Open(node) => node,
+            Pending::Absent { parent, name, mode } => {
+                let path = parent.path.join(&name);
+                let made = blocking(move || parent.directory.make(&name, mode)).await;
+                match made {
+                    Ok(made) => Arc::new(Node {
+                        directory: Arc::new(made),
+                        path,
+                    }),
+                    Err(error) => return Err(Failure { path, error }),
+                }
+            }
+        };
+        let place = FilePlace::beneath(&self.root, &node.path);
+        let listed = self.context.files.list(place).await;
+        match listed {
+            Ok(listing) => self.list(RemoteListing { node, listing }).await,
+            Err(error) => Err(Failure {
+                path: node.path.clone(),
+                error: error.into(),
+            }),
+        }
+    }
+
+    async fn list(self: Arc<Self>, listing: RemoteListing) -> Result<Page<Self>, Failure> {
+        let RemoteListing { node, mut listing } = listing;
+        let mut found = Vec::new();
+        while found.len() < LIST_PAGE_MAX {
+            match listing.next().await {
+                Ok(Some(entry)) => found.push(sort(&node, entry)),
+                Ok(None) => return Ok(Page { found, rest: None }),
+                Err(error) => {
+                    return Err(Failure {
+                        path: node.path.clone(),
+                        error: error.into(),
+                    });
+                }
+            }
+        }
+        Ok(Page {
+            found,
+            rest: Some(RemoteListing { node, listing }),
+        })
+    }
+
+    async fn copy(self: Arc<Self>, file: RemoteFile) -> CopyEvent {
+        let RemoteFile { parent, name } = file;
+        let path = parent.path.join(&name);
+        let place = FilePlace::beneath(&self.root, &path);
+        receive(&self.context, place, &parent.directory, &name, path).await
+    }
+}
+
+/// What is done with an entry of a directory.
+fn sort(node: &Arc<Node>, entry: DirectoryEntry) -> Found<Download> {
+    let DirectoryEntry { name, status, .. } = entry;
+    let path = || node.path.join(&name);
+    if node.path.as_os_str().len() + 1 + name.len() > PATH_MAX {
+        let error = CopyError::PathTooLong;
+        return Found::Other(CopyEvent::Failed { path: path(), error });
+    }
+    let Some(status) = status else {
+        let error = CopyError::NotPermitted;
+        return Found::Other(CopyEvent::Failed { path: path(), error });
+    };
+    match status.kind {
+        FileKind::File => Found::File {
+            bytes: status.size,
+            file: RemoteFile {
+                parent: Arc::clone(node),
+                name,
+            },
+        },
+        FileKind::Directory => Found::Directory(Pending::Absent {
+            parent: Arc::clone(node),
+            name,
+            mode: status.mode,
+        }),
+        kind => Found::Other(CopyEvent::Skipped { path: path(), kind }),
+    }
+}
+
+/// Copies one file, and tells how that ended.
+async fn receive(
+    context: &Context,
+    place: FilePlace,
+    directory: &Arc<Directory>,
+    name: &OsStr,
+    path: PathBuf,
+) -> CopyEvent {
+    match receive_file(context, place, directory, name).await {
+        Ok((bytes, changed)) => CopyEvent::Copied { path, bytes, changed },
+        Err(error) => CopyEvent::Failed { path, error },
+    }
+}
+
+/// Copies one file. Returns its size, and whether it was changed meanwhile.
+async fn receive_file(
+    context: &Context,
+    place: FilePlace,
+    directory: &Arc<Directory>,
+    name: &OsStr,
+) -> Result<(u64, bool), CopyError> {
+    let begun = match context.resume {
+        true => resume::find(context, &place, directory, name).await?,
+        false => None,
+    };
+    let part = FilePart {
+        offset: begun.as_ref().map_or(0, |begun| begun.length),
+        ..FilePart::default()
+    };
+    let mut reader = context.files.read(place, part).await?;
+    let mode = reader.status().mode;
+    let batch = gather(context, &mut reader).await?;
+    if reader.end().is_some() && begun.is_none() {
+        let bytes = length(&batch);
+        let (directory, name) = (Arc::clone(directory), name.to_owned());
+        blocking(move || write_whole(&directory, &name, mode, &batch)).await?;
+        return Ok((bytes, is_changed(&reader, None)));
+    }
+    // It is never closed, and a permit more would do no harm.
+    let _permit = context.streams.acquire().await;
+    let (part, before, hashed) = match begun {
+        Some(Begun { part, length, source }) => (part, length, Some(source)),
+        None => (new_part(context, directory, name).await?, 0, None),
+    };
+    context.meter.moved(before);
+    let received = stream_into(context, &mut reader, &part, batch).await?;
+    let name = name.to_owned();
+    blocking(move || part.commit(&name, mode)).await?;
+    Ok((before + received, is_changed(&reader, hashed.as_ref())))
+}
+
+async fn new_part(context: &Context, directory: &Arc<Directory>, name: &OsStr) -> Result<Part, CopyError> {
+    let (directory, name, is_kept) = (Arc::clone(directory), name.to_owned(), context.resume);
+    blocking(move || {
+        if is_kept && let Some(part) = resume::create(&directory, &name)? {
+            return Ok(part);
+        }
+        Part::create(&directory, &name)
+    })
+    .await
+}
+
+/// The next bytes of a file, up to a batch. None are the end.
+async fn gather(context: &Context, reader: &mut FileReader) -> Result<Vec<Bytes>, CopyError> {
+    let (mut batch, mut size) = (Vec::new(), 0);
+    while size < COPY_BATCH && batch.len() < COPY_BATCH_PIECES {
+        let Some(piece) = reader.next().await? else { break };
+        context.meter.moved(piece.len() as u64);
+        size += piece.len();
+        batch.push(piece);
+    }
+    Ok(batch)
+}
+
+/// Writes a file while its next bytes arrive. Returns how many bytes it wrote.
+async fn stream_into(
+    context: &Context,
+    reader: &mut FileReader,
+    part: &Part,
+    mut batch: Vec<Bytes>,
+) -> Result<u64, CopyError> {
+    let mut received = 0;
+    while !batch.is_empty() {
+        received += length(&batch);
+        let file = part.file();
+        // It runs at once, and not only when it is awaited.
+        let writing = spawn_blocking(move || write_all(&file, &batch));
+        let next = gather(context, reader).await;
+        joined(writing.await)?;
+        batch = next?;
+    }
+    Ok(received)
+}
+
+fn length(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// Whether the file was changed while it was read, or since its beginning was `hashed`.
+fn is_changed(reader: &FileReader, hashed: Option<&FileStatus>) -> bool {
+    let read = reader.status();
+    let is_another = |hashed: &FileStatus| (hashed.size, hashed.modified) != (read.size, read.modified);
+    hashed.is_some_and(is_another) || reader.end().is_some_and(|end| end.changed)
+}
