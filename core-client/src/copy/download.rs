@@ -241,30 +241,48 @@ async fn receive_file(
         true => resume::find(context, &place, directory, name).await?,
         false => None,
     };
-    let part = FilePart {
-        offset: begun.as_ref().map_or(0, |begun| begun.length),
-        ..FilePart::default()
-    };
-    let mut reader = context.files.read(place, part).await?;
+    let (mut reader, begun) = open(context, place, begun).await?;
     let mode = reader.status().mode;
     let batch = gather(context, &mut reader).await?;
     if reader.end().is_some() && begun.is_none() {
         let bytes = length(&batch);
         let (directory, name) = (Arc::clone(directory), name.to_owned());
         blocking(move || write_whole(&directory, &name, mode, &batch)).await?;
-        return Ok((bytes, is_changed(&reader, None)));
+        return Ok((bytes, is_changed(&reader)));
     }
     // It is never closed, and a permit more would do no harm.
     let _permit = context.streams.acquire().await;
-    let (part, before, hashed) = match begun {
-        Some(Begun { part, length, source }) => (part, length, Some(source)),
-        None => (new_part(context, directory, name).await?, 0, None),
+    let (part, before) = match begun {
+        Some(Begun { part, length, .. }) => (part, length),
+        None => (new_part(context, directory, name).await?, 0),
     };
     context.meter.moved(before);
     let received = stream_into(context, &mut reader, &part, batch).await?;
     let name = name.to_owned();
     blocking(move || part.commit(&name, mode)).await?;
-    Ok((before + received, is_changed(&reader, hashed.as_ref())))
+    Ok((before + received, is_changed(&reader)))
+}
+
+/// Opens a file behind the part that was begun, if it still is the file with that beginning.
+async fn open(
+    context: &Context,
+    place: FilePlace,
+    begun: Option<Begun>,
+) -> Result<(FileReader, Option<Begun>), CopyError> {
+    if let Some(mut begun) = begun {
+        let part = FilePart {
+            offset: begun.length,
+            ..FilePart::default()
+        };
+        let reader = context.files.read(place.clone(), part).await?;
+        let version = |file: &FileStatus| (file.size, file.modified);
+        if version(reader.status()) == version(&begun.source) {
+            return Ok((reader, Some(begun)));
+        }
+        begun.part.is_kept = false;
+    }
+    let reader = context.files.read(place, FilePart::default()).await?;
+    Ok((reader, None))
 }
 
 async fn new_part(context: &Context, directory: &Arc<Directory>, name: &OsStr) -> Result<Part, CopyError> {
@@ -314,9 +332,7 @@ fn length(pieces: &[Bytes]) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
-/// Whether the file was changed while it was read, or since its beginning was `hashed`.
-fn is_changed(reader: &FileReader, hashed: Option<&FileStatus>) -> bool {
-    let read = reader.status();
-    let is_another = |hashed: &FileStatus| (hashed.size, hashed.modified) != (read.size, read.modified);
-    hashed.is_some_and(is_another) || reader.end().is_some_and(|end| end.changed)
+/// Whether the file was changed while it was read.
+fn is_changed(reader: &FileReader) -> bool {
+    reader.end().is_some_and(|end| end.changed)
 }

@@ -17,6 +17,9 @@ use super::transfers::{Outbox, Stop};
 use crate::limits::HASH_STEP_BYTES;
 use crate::settings::Directory;
 
+/// The least buffer, for files that become longer and those whose size is not told, as in `/proc`.
+const SMALL_PIECE: usize = 4096;
+
 /// A part of a file: from `offset`, at most `length` bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
@@ -59,6 +62,13 @@ impl Reader {
         Ok(read)
     }
 
+    /// The length of a buffer for the next bytes: one more than the file is expected to have.
+    fn piece_len(&self) -> usize {
+        let left = self.before.len().saturating_sub(self.offset).min(self.left);
+        let expected = usize::try_from(left.saturating_add(1)).unwrap_or(FILE_PIECE_MAX);
+        expected.clamp(SMALL_PIECE, FILE_PIECE_MAX)
+    }
+
     /// Whether the file differs from what it was when it was opened.
     fn is_changed(&self) -> Result<bool, FilesError> {
         let now = self.file.metadata().map_err(FilesError::Io)?;
@@ -85,7 +95,7 @@ pub(super) fn read(
         status: Some(of_metadata(&reader.before)),
     }))?;
     loop {
-        let mut piece = vec![0; FILE_PIECE_MAX];
+        let mut piece = vec![0; reader.piece_len()];
         let read = reader.read(&mut piece)?;
         if read == 0 {
             break;
