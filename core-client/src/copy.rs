@@ -35,8 +35,8 @@ pub use error::CopyError;
 pub struct CopyOptions {
     /// Copies a directory with everything below it. Without it a directory is [`CopyError::IsDirectory`].
     pub recursive: bool,
-    /// Only for [`Files::download`]: keeps the part of a large file whose copy fails, as `.NAME.baton-part` beside it,
-    /// and goes on behind such a part if its hash is that of the same bytes of the source.
+    /// Keeps the part of a large file whose copy fails, as `.NAME.baton-part` beside it, and goes on behind such a part if
+    /// its hash is that of as many first bytes of the source. An upload to an exec-server of an earlier version begins anew.
     pub resume: bool,
 }
 

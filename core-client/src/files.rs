@@ -29,6 +29,7 @@ use crate::error::{TransportFailure, status_text};
 pub use list::{DirectoryEntry, Listing};
 pub use place::FilePlace;
 pub use read::{FileEnd, FileHash, FilePart, FileReader};
+pub(crate) use write::PartOf;
 pub use write::{FileWriter, WriteCondition, WriteOptions, Written};
 
 /// Looks at, reads and writes the exec-server's file system, with the permissions of the exec-server's user. Cheap to clone.

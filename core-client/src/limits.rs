@@ -53,7 +53,7 @@ pub const COPY_LISTINGS: usize = 8;
 /// Files beyond [`COPY_BATCH`] that are copied at once. Each holds two batches.
 pub const COPY_STREAMS: usize = 4;
 
-/// Bytes of a file that are read or written on another thread at once. A file of at most this size is written by one.
+/// Bytes of a file that are read or written on another thread at once. A smaller file takes one such thread.
 pub const COPY_BATCH: usize = 1024 * 1024;
 
 /// Pieces of a file in one batch: eight times as many as a batch of whole pieces has. Protects memory from an

@@ -17,6 +17,7 @@ pub(crate) mod fuzz;
 mod list;
 mod lookups;
 mod mkdir;
+mod part;
 mod place;
 mod read;
 mod request;
@@ -49,7 +50,7 @@ use place::Place;
 use read::{Hashing, Range};
 use request::{Markers, RequestedPath};
 use transfers::Transfers;
-use write::{Commits, Piece, Sequence, WriteOrder};
+use write::{Commits, Piece, WriteOrder};
 
 /// Answers questions about files, reads and writes them. Clones share the limits on lookups and transfers.
 ///
@@ -173,10 +174,10 @@ impl Files for FilesService {
         let client = client(&request)?;
         let mut requests = request.into_inner();
         let order = first(&mut requests).await?;
+        let mut sequence = order.sequence();
         let (directory, commits) = (self.directory, self.commits.clone());
         let work = move |inbox: &mut _| write::write(&order, directory, &commits, inbox);
         let mut reception = self.transfers.receive(client, work).await?;
-        let mut sequence = Sequence::default();
         loop {
             let request = tokio::select! {
                 // The thread ends before the end only with an error, such as a condition that does not hold.

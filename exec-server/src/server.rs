@@ -166,6 +166,7 @@ impl<S> Builder<S> {
             Features::READ_FILES,
             Features::WRITE_FILES,
             Features::SIGNALS,
+            Features::RESUME_WRITES,
         ];
         let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {

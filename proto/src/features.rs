@@ -20,6 +20,8 @@ impl Features {
     /// Feature 6: the exec-server takes `Signal` in a `Run`, has `Signal` and `List` of `baton.exec.v1.Exec`, and heeds
     /// `Start.kill_grace_ms`.
     pub const SIGNALS: u32 = 6;
+    /// Feature 7: the exec-server takes `WriteStart.resume` in a `Write` of `baton.files.v1.Files`.
+    pub const RESUME_WRITES: u32 = 7;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
@@ -30,7 +32,8 @@ impl Features {
         | 1 << Self::READ_FILES
         | 1 << Self::WRITE_FILES
         | 1 << Self::ATTACH
-        | 1 << Self::SIGNALS;
+        | 1 << Self::SIGNALS
+        | 1 << Self::RESUME_WRITES;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
@@ -94,6 +97,7 @@ mod tests {
             Features::WRITE_FILES,
             Features::ATTACH,
             Features::SIGNALS,
+            Features::RESUME_WRITES,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

@@ -13,12 +13,14 @@ mod files_error;
 pub mod header;
 mod id;
 pub mod limits;
+mod part;
 pub mod registration;
 mod signal;
 mod start;
 
 pub use features::Features;
 pub use id::{Epoch, ExecServerId, IdError, ProcessId, SessionId};
+pub use part::part_name;
 pub use signal::{Signal, UnknownSignal};
 
 /// `baton.relay.v1`: the outer wire.

@@ -25,7 +25,7 @@ SRC; the last line is `done`, with totals.
 
 Exit codes:
   0    everything was copied
-  1    something was not copied; a message on standard error names it
+  1    something was not copied or was skipped; a message on standard error names it
   2    invalid arguments
   255  Baton failed, as when the exec-server is not reached
 
@@ -43,8 +43,8 @@ pub(crate) struct CpArgs {
     /// Copy directories with everything below them
     #[arg(long, short)]
     pub(crate) recursive: bool,
-    /// Keep the part of a large download that fails, as .NAME.baton-part, and go on behind such a part if the file at the
-    /// exec-server still begins with it
+    /// Keep the part of a large file whose copy fails, as .NAME.baton-part beside it, and go on behind such a part if the
+    /// source still begins with it
     #[arg(long)]
     pub(crate) resume: bool,
     /// Print one JSON object per line, for programs

@@ -8,12 +8,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context as Sha256, SHA256};
 use baton_proto::limits::LIST_PAGE_MAX;
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -355,6 +357,22 @@ impl Source {
         self.is_at_end
     }
 
+    /// The SHA-256 of the first bytes, and how many there are, at most `length`.
+    pub(super) fn hash_first(&self, length: u64) -> Result<(Vec<u8>, u64), CopyError> {
+        hash_first(&self.file, length)
+    }
+
+    /// Goes on behind the first bytes.
+    pub(super) fn seek(&mut self, length: u64) -> Result<(), CopyError> {
+        let sought = (&self.file).seek(SeekFrom::Start(length));
+        sought.map_err(|source| CopyError::Local {
+            action: "read the file",
+            source,
+        })?;
+        (self.read, self.is_at_end) = (length, false);
+        Ok(())
+    }
+
     /// The next bytes, at most a batch. Fewer are the last ones.
     pub(super) fn read(&mut self) -> Result<Bytes, CopyError> {
         let expected = self.size().saturating_sub(self.read).saturating_add(1);
@@ -446,6 +464,30 @@ impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_kept {
             let _ = unlinkat(&self.directory.fd, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// The SHA-256 of the first bytes of a file, and how many there are, at most `length`.
+pub(super) fn hash_first(file: &File, length: u64) -> Result<(Vec<u8>, u64), CopyError> {
+    let (mut context, mut piece, mut hashed) = (Sha256::new(&SHA256), vec![0; COPY_BATCH], 0);
+    loop {
+        let wanted = usize::try_from(length - hashed)
+            .unwrap_or(COPY_BATCH)
+            .min(COPY_BATCH);
+        match file.read_at(piece.get_mut(..wanted).unwrap_or_default(), hashed) {
+            Ok(0) => return Ok((context.finish().as_ref().to_vec(), hashed)),
+            Ok(read) => {
+                context.update(piece.get(..read).unwrap_or_default());
+                hashed += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => {
+                return Err(CopyError::Local {
+                    action: "read the file",
+                    source,
+                });
+            }
         }
     }
 }

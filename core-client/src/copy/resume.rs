@@ -1,22 +1,21 @@
-//! Goes on with the part of a file that an earlier download has left beside its name.
+//! Goes on with the part of a file that an earlier copy has left beside its name.
 //!
 //! The part is used only if it has the hash of as many first bytes of the source. Otherwise the copy begins anew.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Seek as _, SeekFrom};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context as Sha256, SHA256};
+use baton_proto::part_name;
 use rustix::fs::{FlockOperation, OFlags, flock, fstat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::local::{Directory, Part, blocking, kind, size};
+use super::local::{Directory, Part, Source, blocking, hash_first, kind, size};
 use super::names::checked;
 use super::{Context, CopyError};
-use crate::files::{FileKind, FilePlace, FileStatus};
-use crate::limits::COPY_BATCH;
+use crate::files::{FileKind, FilePlace, FileStatus, FilesError, FilesFailure, PartOf};
 
 /// A part that is the beginning of the source.
 pub(super) struct Begun {
@@ -39,7 +38,9 @@ pub(super) async fn find(
         let Some((part, length)) = open(&directory, &target, OFlags::empty())? else {
             return Ok(None);
         };
-        let hash = hash(&part.file())?;
+        let (hash, length) = hash_first(&part.file(), length)?;
+        let at_end = (&*part.file()).seek(SeekFrom::Start(length));
+        at_end.map_err(failed("write the part of the file"))?;
         Ok(Some((part, length, hash)))
     });
     let Some((mut part, length, hash)) = opened.await? else {
@@ -62,6 +63,39 @@ pub(super) async fn find(
     }))
 }
 
+/// How an upload begins: the part at the exec-server, if it is the beginning of the source, which then goes on behind
+/// it. `None`: the exec-server keeps no part of this file.
+pub(super) async fn find_remote(
+    context: &Context,
+    place: &FilePlace,
+    mut source: Source,
+) -> Result<(Source, Option<PartOf>), CopyError> {
+    let Some(part) = place.part().filter(|_| context.files.keeps_parts()) else {
+        return Ok((source, None));
+    };
+    let found = match context.files.hash(part, None).await {
+        Ok(found) => found,
+        // It is left to the write to refuse what is no part.
+        Err(FilesError::Failed {
+            failure: FilesFailure::NotFound | FilesFailure::NotRegular,
+            ..
+        }) => return Ok((source, Some(PartOf::Nothing))),
+        Err(error) => return Err(error.into()),
+    };
+    if found.length == 0 || found.length > source.size() {
+        return Ok((source, Some(PartOf::Nothing)));
+    }
+    blocking(move || {
+        let (hash, length) = source.hash_first(found.length)?;
+        if length != found.length || hash[..] != found.sha256[..] {
+            return Ok((source, Some(PartOf::Nothing)));
+        }
+        source.seek(length)?;
+        Ok((source, Some(PartOf::Bytes(length, found.sha256))))
+    })
+    .await
+}
+
 /// An empty part, which stays if the copy fails. `None`: the name is too long for one.
 pub(super) fn create(directory: &Arc<Directory>, target: &OsStr) -> Result<Option<Part>, CopyError> {
     let created = open(directory, target, OFlags::CREATE)?;
@@ -73,19 +107,20 @@ pub(super) fn create(directory: &Arc<Directory>, target: &OsStr) -> Result<Optio
     Ok(Some(part))
 }
 
-/// Opens the part of a file, which stays, and locks it. `None`: there is none, and it was not to be made, or its name is too long.
+/// Opens the part of a file, which stays, and locks it. `None`: there is none, and it was not to be made, or its name is
+/// too long.
 fn open(
     directory: &Arc<Directory>,
     target: &OsStr,
     create: OFlags,
 ) -> Result<Option<(Part, u64)>, CopyError> {
     directory.check_target(checked(target)?)?;
-    let mut name = OsString::from(".");
-    name.push(target);
-    name.push(".baton-part");
+    let Some(name) = part_name(target.as_bytes()).map(OsString::from_vec) else {
+        return Ok(None);
+    };
     let file = match directory.open_part(&name, create) {
         Ok(file) => file,
-        Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(None),
         Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Err(CopyError::PartNotUsable),
         Err(errno) => return Err(CopyError::local("open the part of the file")(errno)),
     };
@@ -105,21 +140,6 @@ fn open(
     let mut part = Part::of(directory, name, file);
     part.is_kept = true;
     Ok(Some((part, size(&found))))
-}
-
-/// The SHA-256 of a file, which is then at its end.
-fn hash(mut file: &File) -> Result<Vec<u8>, CopyError> {
-    let mut context = Sha256::new(&SHA256);
-    let mut piece = vec![0; COPY_BATCH];
-    file.rewind().map_err(failed("read the part of the file"))?;
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(context.finish().as_ref().to_vec()),
-            Ok(read) => context.update(piece.get(..read).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed("read the part of the file")(error)),
-        }
-    }
 }
 
 fn failed(action: &'static str) -> impl Fn(io::Error) -> CopyError {

@@ -12,9 +12,10 @@ use tokio::task::spawn_blocking;
 
 use super::local::{Directory, Entries, Entry, Origin, PERMISSIONS, Source, TO_FILL, blocking, joined};
 use super::names::{ends_in_slash, last_name, without_slashes};
+use super::resume;
 use super::tree::{self, Failure, Found, Page, Tree};
 use super::{Context, CopyError, CopyEvent, CopyOptions, FileCopy, absolute, look};
-use crate::files::{FileKind, FilePlace, Files, FilesError, FilesFailure, WriteOptions};
+use crate::files::{FileKind, FilePlace, Files, FilesError, FilesFailure, PartOf, WriteOptions};
 
 pub(super) async fn begin(
     context: Context,
@@ -295,8 +296,20 @@ async fn send(
     }
     // It is never closed, and a permit more would do no harm.
     let _permit = context.streams.acquire().await;
-    let mut writer = context.files.writer(place, options);
-    let (mut source, mut batch, mut bytes) = (source, first, 0);
+    let (mut source, part) = match context.resume {
+        true => resume::find_remote(context, &place, source).await?,
+        false => (source, None),
+    };
+    let mut writer = match part {
+        Some(part) => context.files.resume_writer(place, options, part),
+        None => context.files.writer(place, options),
+    };
+    let (mut batch, mut bytes) = (first, 0);
+    if let Some(PartOf::Bytes(length, _)) = part {
+        bytes = length;
+        context.meter.moved(length);
+        (source, batch) = blocking(move || read_next(source)).await?;
+    }
     while !batch.is_empty() {
         bytes += batch.len() as u64;
         context.meter.moved(batch.len() as u64);

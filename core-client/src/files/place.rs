@@ -1,6 +1,10 @@
 //! What a call about files names.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use baton_proto::part_name;
 
 use super::bytes;
 
@@ -33,6 +37,15 @@ impl FilePlace {
             root: Some(root.into()),
             path: path.into(),
         }
+    }
+
+    /// The place of the part that a write of this file leaves: see `WriteStart.resume`. `None`: its name is too long.
+    pub(crate) fn part(&self) -> Option<Self> {
+        let name = part_name(self.path.file_name()?.as_bytes())?;
+        Some(Self {
+            root: self.root.clone(),
+            path: self.path.with_file_name(OsStr::from_bytes(&name)),
+        })
     }
 
     pub(super) fn into_wire(self) -> baton_proto::files::Place {

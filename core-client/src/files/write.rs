@@ -3,8 +3,11 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use baton_proto::Features;
 use baton_proto::files::write_request::Kind;
-use baton_proto::files::{MkdirRequest, WriteData, WriteEnd, WriteRequest, WriteResponse, WriteStart};
+use baton_proto::files::{
+    MkdirRequest, WriteData, WriteEnd, WriteRequest, WriteResponse, WriteResume, WriteStart,
+};
 use baton_proto::limits::FILE_PIECE_MAX;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -43,12 +46,21 @@ pub enum WriteCondition {
     Sha256([u8; 32]),
 }
 
+/// The first bytes of a part that a write goes on behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PartOf {
+    /// None: the part begins anew.
+    Nothing,
+    /// So many, with this SHA-256.
+    Bytes(u64, [u8; 32]),
+}
+
 /// A file that is being written. Nothing is replaced before [`finish`](Self::finish). Drop leaves what was there, and
 /// soon no temporary file, unless the exec-server ends meanwhile.
 pub struct FileWriter {
     requests: mpsc::Sender<WriteRequest>,
     call: Call,
-    /// Bytes so far.
+    /// Bytes so far, with those of the part.
     size: u64,
     is_ended: bool,
 }
@@ -104,17 +116,41 @@ impl Files {
     ///
     /// The call is made while [`FileWriter::write`] or [`FileWriter::finish`] is awaited, not before.
     pub fn writer(&self, place: impl Into<FilePlace>, options: WriteOptions) -> FileWriter {
+        self.begin_write(place.into(), options, None)
+    }
+
+    /// Begins to write a file behind a part of it. The part stays if the write fails. Only where
+    /// [`keeps_parts`](Self::keeps_parts).
+    pub(crate) fn resume_writer(&self, place: FilePlace, options: WriteOptions, part: PartOf) -> FileWriter {
+        self.begin_write(place, options, Some(part))
+    }
+
+    /// Whether the exec-server of the open session keeps parts of writes.
+    pub(crate) fn keeps_parts(&self) -> bool {
+        self.channel.features().has(Features::RESUME_WRITES)
+    }
+
+    fn begin_write(&self, place: FilePlace, options: WriteOptions, part: Option<PartOf>) -> FileWriter {
+        let resume = part.map(|part| match part {
+            PartOf::Nothing => WriteResume::default(),
+            PartOf::Bytes(offset, sha256) => WriteResume {
+                offset,
+                sha256: Bytes::copy_from_slice(&sha256),
+            },
+        });
+        let offset = resume.as_ref().map_or(0, |resume| resume.offset);
         let (requests, queued) = mpsc::channel(WRITE_OUTBOX);
         let if_hash = match options.condition {
             WriteCondition::Sha256(hash) => Bytes::copy_from_slice(&hash),
             WriteCondition::None | WriteCondition::Absent => Bytes::new(),
         };
         let start = WriteStart {
-            place: Some(place.into().into_wire()),
+            place: Some(place.into_wire()),
             if_absent: options.condition == WriteCondition::Absent,
             if_hash,
             mode: options.mode,
             sync: options.sync,
+            resume,
         };
         // There is room for it: nothing was sent before.
         let _ = requests.try_send(request(Kind::Start(start)));
@@ -122,7 +158,7 @@ impl Files {
         FileWriter {
             requests,
             call: Box::pin(async move { client.write(ReceiverStream::new(queued)).await }),
-            size: 0,
+            size: offset,
             is_ended: false,
         }
     }

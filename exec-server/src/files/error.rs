@@ -81,6 +81,11 @@ pub enum FilesError {
         "no space is left on the disk of the exec-server's machine, or a quota is used up; nothing was replaced"
     )]
     NoSpace,
+    /// Client's fault.
+    #[error(
+        "another write goes on with the part of this file (`.NAME.baton-part`): wait for its end, or write without it"
+    )]
+    PartInUse,
     /// Client's fault: see [`LOOKUPS_QUEUE`](crate::limits::LOOKUPS_QUEUE) and
     /// [`TRANSFERS_AT_ONCE`](crate::limits::TRANSFERS_AT_ONCE).
     #[error(
@@ -148,6 +153,11 @@ pub enum InvalidWrite {
     /// Conditions that exclude each other.
     #[error("a file cannot be absent and have a hash: state one condition")]
     Conditions,
+    /// An offset without a hash, or a hash without an offset.
+    #[error(
+        "a write goes on at an offset with the SHA-256 of the bytes before it, or begins at 0 without one"
+    )]
+    Resume,
     /// A second start, or a kind that this version does not know.
     #[error("a request of Write is out of order or of no known kind")]
     OutOfOrder,
@@ -218,6 +228,7 @@ impl From<FilesError> for Status {
             FilesError::Write(_) => (Code::InvalidArgument, Kind::InvalidWrite),
             FilesError::NoSpace => (Code::ResourceExhausted, Kind::NoSpace),
             FilesError::Busy => (Code::ResourceExhausted, Kind::Busy),
+            FilesError::PartInUse => (Code::ResourceExhausted, Kind::Busy),
             FilesError::TimedOut | FilesError::WriteTimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
             FilesError::Io(_) => (Code::Unavailable, Kind::IoFailed),
         };

@@ -154,10 +154,17 @@ pub(super) fn hash(
 
 /// The hash of a whole open file.
 pub(super) fn hash_of(file: &File) -> Result<Bytes, FilesError> {
+    hash_first(file, u64::MAX).map(|(context, _)| sha256(context))
+}
+
+/// Hashes the first bytes of an open file, at most `length`. Also returns how many there are.
+pub(super) fn hash_first(file: &File, length: u64) -> Result<(Context, u64), FilesError> {
     let (mut context, mut piece, mut offset) = (Context::new(&SHA256), vec![0; FILE_PIECE_MAX], 0);
     loop {
-        match read_at(file, &mut piece, offset)? {
-            0 => return Ok(sha256(context)),
+        let left = usize::try_from(length - offset).unwrap_or(FILE_PIECE_MAX);
+        let wanted = left.min(FILE_PIECE_MAX);
+        match read_at(file, &mut piece[..wanted], offset)? {
+            0 => return Ok((context, offset)),
             read => {
                 context.update(&piece[..read]);
                 offset += read as u64;

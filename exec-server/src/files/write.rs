@@ -32,6 +32,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::error::{FilesError, InvalidWrite};
+use super::part::{Part, Resume};
 use super::place::{Target, open_directory, open_regular};
 use super::read::{hash_of, sha256};
 use super::stat::of_stat;
@@ -48,6 +49,7 @@ pub(super) struct WriteOrder {
     condition: Condition,
     mode: Option<u32>,
     sync: bool,
+    resume: Option<Resume>,
 }
 
 /// What must be there.
@@ -88,6 +90,8 @@ struct Temporary<'a> {
     name: OsString,
     file: File,
     is_renamed: bool,
+    /// It stays if it has any bytes.
+    is_kept: bool,
 }
 
 impl TryFrom<WriteStart> for WriteOrder {
@@ -106,7 +110,17 @@ impl TryFrom<WriteStart> for WriteOrder {
             condition,
             mode: start.mode.map(|mode| mode & PERMISSIONS),
             sync: start.sync,
+            resume: start.resume.map(Resume::try_from).transpose()?,
         })
+    }
+}
+
+impl WriteOrder {
+    /// The order of the requests that follow.
+    pub(super) fn sequence(&self) -> Sequence {
+        Sequence {
+            received: self.resume.as_ref().map_or(0, |resume| resume.offset),
+        }
     }
 }
 
@@ -128,8 +142,14 @@ pub(super) fn write(
     let directory = open_parent(&order.target, default)?;
     let name = order.target.name();
     let old = order.condition.check(&directory, name)?;
-    let mut temporary = Temporary::create(&directory, order.mode, old.as_ref())?;
-    let sha256 = temporary.fill(inbox)?;
+    let (mut temporary, context) = match &order.resume {
+        None => {
+            let temporary = Temporary::create(&directory, order.mode, old.as_ref())?;
+            (temporary, Context::new(&SHA256))
+        }
+        Some(resume) => Temporary::of_part(&directory, resume.open(&directory, name)?),
+    };
+    let sha256 = temporary.fill(inbox, context)?;
     temporary.take_after(old.as_ref(), order.mode)?;
     // Opened before the rename, because it may not be permitted.
     let synced = order.sync.then(|| open_directory(&directory)).transpose()?;
@@ -208,12 +228,24 @@ impl<'a> Temporary<'a> {
             name,
             file: file.into(),
             is_renamed: false,
+            is_kept: false,
         })
     }
 
-    /// Writes what arrives up to the end. The hash of it.
-    fn fill(&mut self, inbox: &mut Inbox<Piece>) -> Result<Bytes, FilesError> {
-        let mut context = Context::new(&SHA256);
+    fn of_part(directory: &'a OwnedFd, part: Part) -> (Self, Context) {
+        let Part { name, file, context } = part;
+        let temporary = Self {
+            directory,
+            name,
+            file,
+            is_renamed: false,
+            is_kept: true,
+        };
+        (temporary, context)
+    }
+
+    /// Writes what arrives up to the end. The hash of it, behind what `context` has.
+    fn fill(&mut self, inbox: &mut Inbox<Piece>, mut context: Context) -> Result<Bytes, FilesError> {
         loop {
             match inbox.take().ok_or(InvalidWrite::Cut)? {
                 Piece::Data(data) => {
@@ -270,6 +302,7 @@ impl<'a> Temporary<'a> {
                 match renameat_with(directory, &self.name, directory, name, flags) {
                     // File systems without this flag. Here the temporary name goes when `self` is dropped.
                     Err(Errno::INVAL | Errno::NOSYS) => {
+                        self.is_kept = false;
                         return linkat(directory, &self.name, directory, name, AtFlags::empty())
                             .map_err(of_rename);
                     }
@@ -285,7 +318,8 @@ impl<'a> Temporary<'a> {
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
-        if !self.is_renamed {
+        let is_kept = self.is_kept && fstat(&self.file).is_ok_and(|found| found.st_size > 0);
+        if !self.is_renamed && !is_kept {
             let _ = unlinkat(self.directory, &self.name, AtFlags::empty());
         }
     }
@@ -440,6 +474,7 @@ mod tests {
             if_hash: vec![7; hash].into(),
             mode,
             sync: false,
+            resume: None,
         };
         let order = WriteOrder::try_from(start(false, 32, Some(0o107_777))).unwrap_or_else(|_| panic!());
         assert_eq!(order.mode, Some(0o777));

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -447,6 +447,53 @@ fn an_interrupted_download_leaves_no_part_and_with_resume_one_that_is_continued(
     assert_eq!(fs::read(&other).unwrap(), b"other");
     fs::remove_file(&part).unwrap();
     let locked = File::create(&part).unwrap();
-    rustix::fs::flock(&locked, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    flock(&locked, FlockOperation::LockExclusive).unwrap();
     start(&resume).finish().assert_failed(1, ".baton-part");
+}
+
+#[test]
+fn an_interrupted_upload_is_continued_behind_its_part_with_resume() {
+    let testbed = Testbed::new();
+    let (local, far) = (testbed.home.file("local"), testbed.home.file("far"));
+    fs::create_dir(&far).unwrap();
+    // More than is copied before the test has seen that the copy began.
+    let content = bytes(1_000_003).repeat(96);
+    fs::write(&local, &content).unwrap();
+    set_mode(&local, 0o640);
+    let start = || {
+        let words = ["--resume", local.to_str().unwrap(), ":far"];
+        let command = command(&testbed.home, &testbed.ticket.to_string(), &words);
+        Running::start(command, Input::Bytes(Vec::new()))
+    };
+    let killed = start();
+    let part = growing(&far, |name| name == ".local.baton-part");
+    killed.signal(Signal::KILL);
+    killed.finish();
+    poll("the exec-server gives the part up", || {
+        let lock = FlockOperation::NonBlockingLockExclusive;
+        flock(File::open(&part).unwrap(), lock).ok()
+    });
+    let left = part.metadata().unwrap();
+    assert!((1..content.len() as u64).contains(&left.len()), "{left:?}");
+    start().finish().assert_printed("");
+    let target = far.join("local");
+    assert_eq!(
+        target.metadata().unwrap().ino(),
+        left.ino(),
+        "the part was continued"
+    );
+    assert!(fs::read(&target).unwrap() == content);
+    assert_eq!((mode(&target), part.exists()), (0o640, false));
+
+    for wrong in [vec![7; 1 << 20], [&content[..], b"more"].concat()] {
+        fs::write(&part, &wrong).unwrap();
+        start().finish().assert_printed("");
+        assert!(fs::read(&target).unwrap() == content);
+        assert!(!part.exists());
+    }
+    let other = testbed.home.file("other");
+    fs::write(&other, "other").unwrap();
+    symlink(&other, &part).unwrap();
+    start().finish().assert_failed(1, "not a regular file");
+    assert_eq!(fs::read(&other).unwrap(), b"other");
 }
