@@ -1,15 +1,18 @@
-//! The allow-list: the clients that an exec-server serves, one `key name trust` a line, and the trust in their trace
-//! context.
+//! The allow-list: the clients that an exec-server serves, one `key name trust` a line, with the trust in their trace
+//! context, and with options before the key that limit what they may do ([`ClientOptions`]).
 //!
 //! * here: looks up a key in the list;
 //! * `allow/lines.rs`: parses its text;
+//! * `allow/options.rs`: the options of a line;
 //! * `allow/file.rs`: reads the file, and checks that only its owner can change it;
 //! * `allow/watch.rs`: reads the file again while sessions are open;
-//! * `allow/peer.rs`: a client with its current trust;
+//! * `allow/peer.rs`: a client with its current trust and options;
 //! * `allow/revocable.rs`: what ends when its client's key is removed.
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use baton_noise::access::Exposure;
 use baton_noise::key::PublicKey;
@@ -18,11 +21,14 @@ use crate::limits::ALLOW_LIST_MAX;
 
 mod file;
 mod lines;
+mod options;
 mod peer;
 mod revocable;
 mod watch;
 
+pub use lines::LineError;
 use lines::{Client, Lines};
+pub use options::{ClientOptions, OptionsError};
 use peer::Buckets;
 pub use peer::Peer;
 pub use revocable::Revocable;
@@ -51,6 +57,22 @@ impl FromStr for Trust {
             _ => Err(()),
         }
     }
+}
+
+/// What a line of the list grants its client, beside its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Grant {
+    pub(crate) trust: Trust,
+    pub(crate) options: Arc<ClientOptions>,
+}
+
+/// The result of a lookup.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    Allowed(Peer),
+    /// The client with this name is on the list, and its `expires` has passed.
+    Expired(String),
+    Unlisted,
 }
 
 /// The clients that may call.
@@ -108,14 +130,17 @@ pub enum AllowError {
         path: PathBuf,
     },
     /// A line is malformed.
-    #[error("{path}:{line}: {reason}; a line is `key name trust`, trust being continue, clamp or restart")]
+    #[error(
+        "{path}:{line}: {reason}; a line is `key name trust`, trust being continue, clamp or restart, with options \
+        such as expires=\"20271231Z\",command=\"date\" before the key"
+    )]
     Line {
         /// Which file.
         path: PathBuf,
         /// The line's number, from 1.
         line: usize,
         /// The problem.
-        reason: &'static str,
+        reason: LineError,
     },
 }
 
@@ -130,7 +155,16 @@ impl AllowList {
     /// An allow-list with exactly one client, without a file.
     pub fn only(key: PublicKey, name: &str, trust: Trust) -> Self {
         Self {
-            lines: Lines::only(key, Client::new(name, trust)),
+            lines: Lines::only(
+                key,
+                Client {
+                    name: name.into(),
+                    grant: Grant {
+                        trust,
+                        ..Grant::default()
+                    },
+                },
+            ),
             ..Self::default()
         }
     }
@@ -150,19 +184,33 @@ impl AllowList {
         })
     }
 
-    /// The client with this key; `None` if it is not on the list.
+    /// The client with this key; `None` if it is not on the list, or has expired.
     ///
     /// # Errors
     /// The list cannot be used, or this client's last line is bad.
     pub fn find(&self, key: &PublicKey) -> Result<Option<Peer>, AllowError> {
-        let found = |client: &Client| Peer::new(*key, client.name.clone(), client.trust, &self.buckets);
+        Ok(match self.look_up(key, SystemTime::now())? {
+            Lookup::Allowed(peer) => Some(peer),
+            Lookup::Expired(_) | Lookup::Unlisted => None,
+        })
+    }
+
+    /// As [`find`](Self::find), at this time.
+    pub(crate) fn look_up(&self, key: &PublicKey, now: SystemTime) -> Result<Lookup, AllowError> {
+        let found = |client: Option<&Client>| match client {
+            None => Lookup::Unlisted,
+            Some(client) if client.grant.options.has_expired(now) => Lookup::Expired(client.name.clone()),
+            Some(Client { name, grant }) => {
+                Lookup::Allowed(Peer::new(*key, name.clone(), grant.clone(), &self.buckets))
+            }
+        };
         let Some(path) = &self.source else {
-            return Ok(self.lines.client(key).map(found));
+            return Ok(found(self.lines.client(key)));
         };
         let lines = Lines::parse(&file::read(path)?);
         match lines.bad_line(key) {
             Some(bad) => Err(bad.error(path)),
-            None => Ok(lines.client(key).map(found)),
+            None => Ok(found(lines.client(key))),
         }
     }
 
@@ -178,12 +226,12 @@ impl AllowList {
     }
 
     /// The entry of a client with an open session, read at a rekey.
-    pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
+    pub(crate) fn standing(&self, key: &PublicKey, now: SystemTime) -> Standing {
         match &self.source {
-            None => self.lines.standing(key),
-            Some(path) => {
-                file::read(path).map_or(Standing::Unknown, |text| Lines::parse(&text).standing(key))
-            }
+            None => self.lines.standing(key, now),
+            Some(path) => file::read(path).map_or(Standing::Unknown, |text| {
+                Lines::parse(&text).standing(key, now)
+            }),
         }
     }
 
@@ -192,7 +240,7 @@ impl AllowList {
         self.source.clone().map(Watch::new)
     }
 
-    /// Whether the list allows no client.
+    /// Whether the list allows no client. Clients that have expired count.
     pub fn is_empty(&self) -> bool {
         self.lines.allows_nobody()
     }
@@ -211,6 +259,10 @@ mod tests {
 
     fn key(byte: u8) -> PublicKey {
         PublicKey::from_bytes([byte; 32])
+    }
+
+    fn standing(list: &AllowList, byte: u8) -> Standing {
+        list.standing(&key(byte), SystemTime::now())
     }
 
     #[test]
@@ -266,11 +318,46 @@ mod tests {
         let problem = list.find(&key(2)).map(|_| ()).unwrap_err();
         assert!(matches!(problem, AllowError::Line { line: 4, .. }), "{problem}");
         assert!(list.find(&key(3)).unwrap().is_none());
-        assert_eq!(list.standing(&key(1)), Standing::Named(Trust::Clamp));
-        assert_eq!(list.standing(&key(2)), Standing::Missing, "its last line counts");
-        assert_eq!(list.standing(&key(3)), Standing::Missing);
+        assert_eq!(standing(&list, 1), Standing::Named(Grant::default()));
+        assert_eq!(standing(&list, 2), Standing::Missing, "its last line counts");
+        assert_eq!(standing(&list, 3), Standing::Missing);
         let told: Vec<_> = list.problems().iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
+    }
+
+    #[test]
+    fn a_client_that_has_expired_is_as_one_that_is_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("allowed");
+        let list = AllowList::file(&path).unwrap();
+        let line = format!("expires=\"19700101000100Z\",command=\"true\" {} old", key(1));
+        std::fs::write(&path, &line).unwrap();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let Ok(Lookup::Allowed(peer)) = list.look_up(&key(1), at(59)) else {
+            panic!("it has not expired");
+        };
+        assert_eq!(peer.options().command(), Some("true"));
+        assert_eq!(peer.options().expires(), Some(at(60)));
+        let expired = list.look_up(&key(1), at(60));
+        assert!(matches!(&expired, Ok(Lookup::Expired(name)) if name == "old"), "{expired:?}");
+        assert!(list.find(&key(1)).unwrap().is_none());
+        assert_eq!(standing(&list, 1), Standing::Expired);
+        assert!(list.problems().is_empty() && !AllowList::file(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_option_that_is_not_understood_refuses_its_client_and_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("allowed");
+        let list = AllowList::file(&path).unwrap();
+        let lines = format!("{0} laptop\n\nuser=\"nobody\" {0} laptop\n", key(1));
+        std::fs::write(&path, lines).unwrap();
+        let problem = list.find(&key(1)).unwrap_err();
+        assert!(problem.is_of_one_line());
+        let problem = problem.to_string();
+        let expected = format!("{}:3: unknown option `user` ", path.display());
+        assert!(problem.starts_with(&expected), "{problem}");
+        assert_eq!(standing(&list, 1), Standing::Missing);
     }
 
     #[test]
@@ -280,13 +367,13 @@ mod tests {
         let list = AllowList::file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(list.find(&key(1)), Err(AllowError::NotAFile { .. })));
-        assert_eq!(list.standing(&key(1)), Standing::Unknown);
+        assert_eq!(standing(&list, 1), Standing::Unknown);
         std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, vec![b'#'; ALLOW_LIST_MAX as usize + 1]).unwrap();
         assert!(matches!(list.find(&key(1)), Err(AllowError::TooLarge { .. })));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(
-            list.standing(&key(1)),
+            standing(&list, 1),
             Standing::Missing,
             "a missing file contains no client"
         );
@@ -304,7 +391,7 @@ mod tests {
         let refused = |command: String| {
             let problem = list.find(&key(1)).map(|_| ()).unwrap_err().to_string();
             assert!(problem.contains(&format!("`{command}`")), "{problem}");
-            assert_eq!(list.standing(&key(1)), Standing::Unknown);
+            assert_eq!(standing(&list, 1), Standing::Unknown);
             assert!(AllowList::file(&path).is_err());
         };
         for bits in [0o620, 0o602, 0o666] {
@@ -354,7 +441,7 @@ mod tests {
                 ..AllowList::default()
             };
             let problem = list.find(&key(1)).map(|_| ()).unwrap_err();
-            let _ = sender.send((problem.to_string(), list.standing(&key(1))));
+            let _ = sender.send((problem.to_string(), standing(&list, 1)));
         });
         let (problem, standing) = told.recv_timeout(Duration::from_secs(5)).expect("does not wait");
         assert!(problem.contains("not a regular file"), "{problem}");

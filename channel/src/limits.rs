@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 /// Interval between reads of the allow-list while sessions are open, or what outlives them is watched. A session ends
-/// only when two reads in a row miss its key, because an editor may write the file in two steps; that takes at most 0.4
-/// s.
+/// only when two reads in a row miss its key, or find that it has expired, because an editor may write the file in two
+/// steps; that takes at most 0.4 s.
 pub const ALLOW_LIST_LOOK: Duration = Duration::from_millis(200);
 
 /// Size in encrypted bytes of one write to HTTP/2 at a low rate: large enough to amortize a system call, small enough
@@ -154,6 +154,13 @@ pub const ALLOW_LIST_MAX: u64 = 4 * 1024 * 1024;
 /// Bad lines of an allow-list that are reported at once. Protects logs and memory (a hundred bytes each) from a file
 /// that is not an allow-list. Further bad lines are reported after these are fixed.
 pub const ALLOW_LIST_PROBLEMS: usize = 8;
+
+/// Options of one line of an allow-list. Bounds the work on a long line that is none.
+pub const LINE_OPTIONS_MAX: usize = 16;
+
+/// Maximum length in bytes of an option's value. Longer commands belong in a script. Protects memory while a long line
+/// is read, and keeps a forced command far below the 128 KiB that Linux accepts for one argument.
+pub const OPTION_VALUE_MAX: usize = 4096;
 
 /// Maximum length of a ticket in characters. A ticket has about 250. Bounds the work on other text that a user pastes.
 pub const TICKET_MAX: usize = 4096;

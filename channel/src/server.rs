@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use baton_export::clock;
 use baton_noise::RekeyPolicy;
@@ -33,6 +33,7 @@ use sessions::Sessions;
 
 pub(crate) mod revocations;
 mod sessions;
+mod watching;
 
 /// An event that a running [`Server`] reports to its owner.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub enum Notice {
     Retrying(RegisterError, Duration),
     /// The server refused a client whose key is not on the allow-list. The owner may want to add this key.
     Refused(baton_noise::key::PublicKey),
+    /// The server refused a client with this name, whose line on the allow-list has expired.
+    Expired(String),
     /// The allow-list, or one of its lines ([`AllowError::is_of_one_line`]), cannot be used. Affected clients are
     /// refused, with the reason, until the owner fixes it. After a bad line, open sessions of clients that the list
     /// still names go on. While the whole list is unusable, open sessions go on until their next rekey.
@@ -227,8 +230,12 @@ impl Server {
     /// Registers and serves until `shutdown` resolves. Registers again after each loss of the relay.
     ///
     /// While sessions are open, or something is [watched](Self::revocations), the server reads an allow-list file every
-    /// [`limits::ALLOW_LIST_LOOK`]. If a client's key is removed, its sessions end within a second with that reason. A
-    /// changed trust applies to later calls.
+    /// [`limits::ALLOW_LIST_LOOK`]. If a client's key is removed or expires, its sessions end within a second with that
+    /// reason. A changed trust, and a changed option of its line ([`Peer::options`](crate::allow::Peer::options)),
+    /// apply to later calls.
+    ///
+    /// A `service` that does more than to run the forced command of a client that has one
+    /// ([`ClientOptions::command`](crate::allow::ClientOptions::command)) must refuse such a client itself.
     ///
     /// After `shutdown` the server accepts no further call. Open calls have [`ServerConfig::drain_timeout`] to finish.
     ///
@@ -275,20 +282,14 @@ impl Server {
         Ok(())
     }
 
-    /// Starts a task that applies edits of the allow-list to open sessions. Drop of the returned set stops it.
+    /// Starts a task that applies the allow-list to open sessions. Drop of the returned set stops it.
     fn watch_allow_list(&self) -> JoinSet<()> {
         let mut watching = JoinSet::new();
-        if let Some(mut watch) = self.acceptor.allow.watch() {
+        if let Some(watch) = self.acceptor.allow.watch() {
             let (sessions, notice) = (Arc::clone(&self.sessions), Arc::clone(&self.on_notice));
             watching.spawn(async move {
-                loop {
-                    sessions.any().await;
-                    tokio::time::sleep(limits::ALLOW_LIST_LOOK).await;
-                    for problem in watch.reread() {
-                        notice(Notice::AllowListUnusable(Arc::new(problem)));
-                    }
-                    sessions.apply_allow_list(|key| watch.standing(key));
-                }
+                let report = |problem| notice(Notice::AllowListUnusable(Arc::new(problem)));
+                watching::apply_allow_list(watch, &sessions, SystemTime::now, report).await;
             });
         }
         watching
@@ -417,6 +418,7 @@ impl<S: Service> Dialled<S> {
             Err(refusal) => {
                 notice(match refusal {
                     Refusal::Unlisted(key) => Notice::Refused(*key),
+                    Refusal::Expired(name) => Notice::Expired(name.clone()),
                     Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
                     Refusal::NoSession(peer) => Notice::AcceptFailed(format!(
                         "{} uses its share of the sessions, and was asked to retry",

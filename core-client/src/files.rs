@@ -206,6 +206,8 @@ pub enum FilesFailure {
     InvalidWrite,
     /// The disk is full, or a quota is used up. Nothing was replaced.
     NoSpace,
+    /// The exec-server's allow-list has a forced command for this client's key, which may do nothing else.
+    Restricted,
 }
 
 impl Files {
@@ -368,6 +370,7 @@ impl FilesFailure {
             ErrorKind::Changed => Self::Changed,
             ErrorKind::InvalidWrite => Self::InvalidWrite,
             ErrorKind::NoSpace => Self::NoSpace,
+            ErrorKind::Restricted => Self::Restricted,
             ErrorKind::Unspecified => return None,
         })
     }

@@ -15,7 +15,9 @@ use baton_proto::limits::{
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
-use crate::limits::{FINISHED_AT_LEAST, FINISHED_PER_SECOND, PROCESSES_RETRY, WATCHERS_MAX};
+use crate::limits::{
+    FINISHED_AT_LEAST, FINISHED_PER_SECOND, ORIGINAL_COMMAND_BYTES, PROCESSES_RETRY, WATCHERS_MAX,
+};
 
 /// Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +140,11 @@ pub enum InvalidStart {
     /// Empty, or with a '='.
     #[error("the name of an environment variable is empty or contains '='")]
     VariableName,
+    /// Longer than [`ORIGINAL_COMMAND_BYTES`]; only for a client with a forced command.
+    #[error(
+        "the arguments are longer than the {ORIGINAL_COMMAND_BYTES} bytes that a client with a forced command may pass"
+    )]
+    OriginalCommand,
     /// Longer than [`THREAD_ID_MAX`], or with control characters, which a terminal would interpret.
     #[error("a thread's id has at most {THREAD_ID_MAX} bytes and no control character")]
     ThreadId,

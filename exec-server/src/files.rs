@@ -7,7 +7,8 @@
 //!                  many messages, at the client's pace: transfers ──► list, read, write
 //! ```
 //!
-//! An allowed client may run any command, so the service shows it nothing more. What it protects is the exec-server: a
+//! An allowed client may run any command, so the service shows it nothing more. A client with a forced command may not,
+//! so every call of it is refused. What it protects is the exec-server: a
 //! file system that hangs holds a bounded number of threads, and no thread of the runtime.
 
 mod error;
@@ -54,7 +55,8 @@ use write::{Commits, Piece, WriteOrder};
 
 /// Answers questions about files, reads and writes them. Clones share the limits on lookups and transfers.
 ///
-/// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated.
+/// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. Clients with a forced
+/// command are refused.
 #[derive(Clone)]
 pub struct FilesService {
     lookups: Lookups,
@@ -82,7 +84,11 @@ impl FilesService {
 
 fn client<T>(request: &Request<T>) -> Result<PublicKey, FilesError> {
     let peer = request.extensions().get::<Arc<Peer>>();
-    Ok(peer.ok_or(FilesError::Unauthenticated)?.key)
+    let peer = peer.ok_or(FilesError::Unauthenticated)?;
+    match peer.options().command() {
+        None => Ok(peer.key),
+        Some(_) => Err(FilesError::Restricted),
+    }
 }
 
 /// The first request of a `Write`.

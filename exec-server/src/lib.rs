@@ -5,6 +5,7 @@
 //! * [`files`]: looks at, reads and writes files, in threads that the file system may hold up;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * `warm`: the service `baton.warm.v1.Warm`, a board of what clients keep warm;
+//! * `restricted`: what a client with a forced command may call;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
 //! * [`records`]: reports every process to an observer, without waiting for it;
 //! * [`termination`]: how a process ended;
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod log;
 pub mod process;
 pub mod records;
+mod restricted;
 pub mod server;
 pub mod service;
 mod settings;

@@ -88,6 +88,10 @@ pub const READS_PER_TURN: usize = 8;
 /// of stdin. Each process holds at most one, while the child does not read it.
 pub const REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
+/// Longest `BATON_ORIGINAL_COMMAND` of a forced command. Half of what Linux takes for one variable. A longer command is
+/// refused, because a part of a command is another command.
+pub const ORIGINAL_COMMAND_BYTES: usize = 64 * 1024;
+
 /// How long `Started` waits for further events, to share a message with them, when the client sends no stdin. Such a
 /// client only waits for events, and a person does not notice the delay. A command shorter than this costs one response
 /// message instead of two.

@@ -1,9 +1,10 @@
 //! One process, from spawn to reaping.
 //!
-//! A [`Launch`] is a checked `Start`. A [`Backend`] turns it into a child with its pipes attached; the real backend
-//! uses `spawn`. The task of a `driver` then reads the pipes, watches the exit, writes standard input, sends signals,
-//! and appends events to the process's log in the order in which it observed them. `events` is the response stream of
-//! `Run`, which reads the log. `state` is what these share.
+//! A [`Launch`] is a checked `Start`; for a client with a forced command `forced` replaces what it runs. A [`Backend`]
+//! turns it into a child with its pipes attached; the real backend uses `spawn`. The task of a `driver` then reads the
+//! pipes, watches the exit, writes standard input, sends signals, and appends events to the process's log in the order
+//! in which it observed them. `events` is the response stream of `Run`, which reads the log. `state` is what these
+//! share.
 //!
 //! The `table` owns every process, by client and id, until it is reaped, and the log of one with a grace for some time
 //! after. The call that started it is an `attachment`: when it is cut short, it reports the reason, and the state decides
@@ -25,6 +26,7 @@ mod driver;
 mod ended;
 mod environment;
 mod events;
+mod forced;
 mod grace;
 mod kill;
 mod launch;

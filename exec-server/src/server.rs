@@ -34,6 +34,7 @@ use tonic::codegen::BoxFuture;
 use crate::CloneUnavailable;
 use crate::files::FilesService;
 use crate::records::{Gate, Observer, Records};
+use crate::restricted::Restricted;
 use crate::service::ExecService;
 use crate::settings::Settings;
 
@@ -115,7 +116,9 @@ impl<S> Builder<S> {
     }
 
     /// Mounts a further tonic service on the same sessions. Calls of its methods carry the same `Arc<Peer>` in their
-    /// extensions. Of two services of one name, the last that was added is called.
+    /// extensions. Of two services of one name, the last that was added is called. Calls of clients with a forced
+    /// command ([`ClientOptions::command`](baton_channel::allow::ClientOptions::command)) are refused before they reach
+    /// it.
     pub fn service<A>(self, service: A) -> Builder<Routes<A, S>> {
         let Self {
             server,
@@ -225,7 +228,7 @@ where
             hooks,
         } = self;
         let routes = Routes::new(files.into_server(), services);
-        let routes = Routes::new(service.clone().into_server(), routes);
+        let routes = Restricted(Routes::new(service.clone().into_server(), routes));
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
             () = cut => Ok(()),

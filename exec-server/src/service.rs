@@ -26,11 +26,12 @@ mod signal;
 
 /// Runs processes. Clones share one process table.
 ///
-/// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. They may hold an
-/// `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's environment carries its trace
-/// context. They may hold a `CallEndCell` with the reason why a call was cut short: records take it from there, and
-/// without it no process outlives its call. They may hold the `CallDeadline`, which also holds during a process's
-/// grace.
+/// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. A client with a forced
+/// command ([`ClientOptions::command`](baton_channel::allow::ClientOptions::command)) runs that instead of what it asks
+/// for. The extensions may hold an `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's
+/// environment carries its trace context. They may hold a `CallEndCell` with the reason why a call was cut short:
+/// records take it from there, and without it no process outlives its call. They may hold the `CallDeadline`, which
+/// also holds during a process's grace.
 #[derive(Debug, Clone)]
 pub struct ExecService<B = System> {
     epoch: Epoch,
@@ -152,7 +153,7 @@ impl<B: Backend> Exec for ExecService<B> {
             .clone();
         let context = CallContext::of(extensions);
         let mut requests = request.into_inner();
-        let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;
+        let launch = Launch::of_client(first(&mut requests).await?, &client).map_err(StartError::from)?;
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }

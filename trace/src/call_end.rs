@@ -26,7 +26,7 @@ pub enum CallEnd {
     /// The server lost its own connection to the relay, or could not use the received data: the relay violated the
     /// protocol, or a message did not decrypt. The state of the client is unknown.
     ConnectionLost,
-    /// The client's key was removed from the allow-list.
+    /// The client's key was removed from the allow-list, or has expired.
     Revoked,
     /// The server shut down.
     ShutDown,
@@ -108,7 +108,7 @@ impl fmt::Display for CallEnd {
             Self::Deadline => "the deadline of its call passed",
             Self::ClientLost => "its client was lost: the client's connection ended",
             Self::ConnectionLost => "the exec-server lost its connection to the relay",
-            Self::Revoked => "its client's key was taken off the allow-list",
+            Self::Revoked => "its client's key was taken off the allow-list, or has expired",
             Self::ShutDown => "the exec-server shut down",
             Self::Violation => "its client broke the protocol",
             Self::GraceExpired => "its session was lost, and its grace has passed",

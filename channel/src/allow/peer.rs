@@ -1,4 +1,4 @@
-//! The client of a session, with the current trust in its trace context.
+//! The client of a session, with the current trust in its trace context and its current options.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use baton_noise::key::PublicKey;
 use baton_trace::TraceFlags;
 use baton_trace::w3c::{ExtractedContext, TraceContext};
 
-use super::Trust;
+use super::{ClientOptions, Grant, Trust};
 use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
 
 /// The client of a session. Every request has it in its extensions.
@@ -20,27 +20,33 @@ pub struct Peer {
     /// Its name on the allow-list.
     pub name: String,
     /// Updated when the allow-list changes.
-    trust: Mutex<Trust>,
+    grant: Mutex<Grant>,
     bucket: Arc<Mutex<Bucket>>,
 }
 
 impl Peer {
-    pub(super) fn new(key: PublicKey, name: String, trust: Trust, buckets: &Buckets) -> Self {
+    pub(super) fn new(key: PublicKey, name: String, grant: Grant, buckets: &Buckets) -> Self {
         Self {
             key,
             name,
-            trust: Mutex::new(trust),
+            grant: Mutex::new(grant),
             bucket: buckets.of(key),
         }
     }
 
-    pub(crate) fn trust(&self) -> Trust {
-        *lock(&self.trust)
+    /// The options of its line on the allow-list, as they are now. They change while a session is open, within a second
+    /// of an edit of the list, so read them at the beginning of each call, or later.
+    pub fn options(&self) -> Arc<ClientOptions> {
+        Arc::clone(&lock(&self.grant).options)
     }
 
-    /// Sets the trust for later calls.
-    pub(crate) fn set_trust(&self, trust: Trust) {
-        *lock(&self.trust) = trust;
+    pub(crate) fn trust(&self) -> Trust {
+        lock(&self.grant).trust
+    }
+
+    /// Sets trust and options for later calls.
+    pub(crate) fn set_grant(&self, grant: Grant) {
+        *lock(&self.grant) = grant;
     }
 
     /// Whether this client may see the span ids of its calls here. A client whose trace is not continued does not need
@@ -189,7 +195,10 @@ mod tests {
         let peer = peer(Trust::Continue);
         let inbound = inbound(true);
         assert!(peer.sees_ids());
-        peer.set_trust(Trust::Restart);
+        peer.set_grant(Grant {
+            trust: Trust::Restart,
+            ..Grant::default()
+        });
         assert!(!peer.sees_ids());
         assert_eq!(peer.admit(inbound.clone()).1, inbound.context);
     }

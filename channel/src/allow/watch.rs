@@ -4,11 +4,12 @@
 //! and the file is small.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use baton_noise::key::PublicKey;
 
 use super::lines::Lines;
-use super::{AllowError, Trust, file};
+use super::{AllowError, Grant, file};
 
 /// A watch on one allow-list file.
 pub(crate) struct Watch {
@@ -23,20 +24,27 @@ enum LastRead {
         text: Vec<u8>,
         lines: Lines,
     },
-    /// The list could not be used. This is the reported error.
-    Unusable(String),
+    /// The list could not be used.
+    Unusable {
+        /// The reported error.
+        reported: String,
+        /// The lines of the last list that could be used: keys expire by them, because time goes on.
+        lines: Lines,
+    },
 }
 
 /// A client's entry at the last read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// The list cannot be used, or was not read yet. A session goes on until its next rekey and ends then, so that a
-    /// mistake in the list does not cut all sessions at once.
+    /// mistake in the list does not cut all sessions at once. It ends sooner if its key expires.
     Unknown,
     /// The client is not on the list, or its line is bad.
     Missing,
-    /// The client is on the list, with this trust.
-    Named(Trust),
+    /// The client is on the list, and its `expires` has passed.
+    Expired,
+    /// The client is on the list, with this trust and these options.
+    Named(Grant),
 }
 
 impl Watch {
@@ -54,8 +62,15 @@ impl Watch {
             Err(problem) => {
                 let text = problem.to_string();
                 let is_reported =
-                    matches!(&self.last_read, LastRead::Unusable(reported) if *reported == text);
-                self.last_read = LastRead::Unusable(text);
+                    matches!(&self.last_read, LastRead::Unusable { reported, .. } if *reported == text);
+                let lines = match std::mem::replace(&mut self.last_read, LastRead::None) {
+                    LastRead::None => Lines::default(),
+                    LastRead::List { lines, .. } | LastRead::Unusable { lines, .. } => lines,
+                };
+                self.last_read = LastRead::Unusable {
+                    reported: text,
+                    lines,
+                };
                 return if is_reported { Vec::new() } else { vec![problem] };
             }
         };
@@ -68,17 +83,23 @@ impl Watch {
         problems
     }
 
-    /// This client's entry at the last read.
-    pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
+    /// This client's entry at the last read. It may have expired since.
+    pub(crate) fn standing(&self, key: &PublicKey, now: SystemTime) -> Standing {
         match &self.last_read {
-            LastRead::List { lines, .. } => lines.standing(key),
-            LastRead::None | LastRead::Unusable(_) => Standing::Unknown,
+            LastRead::List { lines, .. } => lines.standing(key, now),
+            LastRead::Unusable { lines, .. } if lines.standing(key, now) == Standing::Expired => {
+                Standing::Expired
+            }
+            LastRead::None | LastRead::Unusable { .. } => Standing::Unknown,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::Trust;
     use super::*;
 
     fn key(byte: u8) -> PublicKey {
@@ -90,27 +111,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let mut watch = Watch::new(path.clone());
-        let standing = |watch: &Watch| [1, 2].map(|byte| watch.standing(&key(byte)));
-        let named = Standing::Named(Trust::Clamp);
+        let standing = |watch: &Watch| [1, 2].map(|byte| watch.standing(&key(byte), SystemTime::now()));
+        let named = || Standing::Named(Grant::default());
         assert_eq!(
             standing(&watch),
-            [Standing::Unknown; 2],
+            [const { Standing::Unknown }; 2],
             "the file was not read yet"
         );
 
         let good = format!("{} one\n{} two\n", key(1), key(2));
         std::fs::write(&path, &good).unwrap();
         assert!(watch.reread().is_empty());
-        assert_eq!(standing(&watch), [named; 2]);
+        assert_eq!(standing(&watch), [named(), named()]);
 
         // An edit that keeps the length and follows at once.
         std::fs::write(&path, good.replace(&key(2).to_string(), &key(3).to_string())).unwrap();
         assert!(watch.reread().is_empty());
-        assert_eq!(standing(&watch), [named, Standing::Missing]);
+        assert_eq!(standing(&watch), [named(), Standing::Missing]);
 
         std::fs::write(&path, good.replace("two", "two restart")).unwrap();
         assert!(watch.reread().is_empty());
-        assert_eq!(standing(&watch), [named, Standing::Named(Trust::Restart)]);
+        let restart = Grant {
+            trust: Trust::Restart,
+            ..Grant::default()
+        };
+        assert_eq!(standing(&watch), [named(), Standing::Named(restart)]);
+
+        std::fs::write(&path, format!("command=\"true\" {good}")).unwrap();
+        assert!(watch.reread().is_empty());
+        let [Standing::Named(forced), second] = standing(&watch) else {
+            panic!("both are named");
+        };
+        assert_eq!((forced.options.command(), second), (Some("true"), named()));
+
+        std::fs::write(&path, format!("expires=\"20200101Z\" {good}")).unwrap();
+        assert!(watch.reread().is_empty());
+        assert_eq!(standing(&watch), [Standing::Expired, named()]);
 
         std::fs::write(&path, format!("{good}nonsense\n")).unwrap();
         let problems = watch.reread();
@@ -119,23 +155,29 @@ mod tests {
             "{problems:?}"
         );
         assert!(watch.reread().is_empty(), "already reported");
-        assert_eq!(standing(&watch), [named; 2]);
+        assert_eq!(standing(&watch), [named(), named()]);
 
+        let expiring = format!("expires=\"99991231Z\" {good}");
+        std::fs::write(&path, &expiring).unwrap();
+        assert!(watch.reread().is_empty());
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(watch.reread()[..], [AllowError::NotAFile { .. }]));
         assert!(watch.reread().is_empty(), "already reported");
         assert_eq!(
             standing(&watch),
-            [Standing::Unknown; 2],
+            [const { Standing::Unknown }; 2],
             "an unreadable list ends no session before its next rekey"
         );
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_214_400);
+        let at_that_time = [1, 2].map(|byte| watch.standing(&key(byte), far));
+        assert_eq!(at_that_time, [Standing::Expired, Standing::Unknown]);
 
         std::fs::remove_dir(&path).unwrap();
         assert!(watch.reread().is_empty());
         assert_eq!(
             standing(&watch),
-            [Standing::Missing; 2],
+            [const { Standing::Missing }; 2],
             "a missing list contains no client"
         );
     }

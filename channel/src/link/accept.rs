@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use baton_export::clock;
 use baton_mux::{Mux, Role};
@@ -21,7 +21,7 @@ use tonic::Code;
 use super::endpoint::{RelayError, RelayUrl};
 use super::pool::{Lease, Pool};
 use super::stream::{OuterStream, StreamOpenError};
-use crate::allow::{AllowError, AllowList, Peer};
+use crate::allow::{AllowError, AllowList, Lookup, Peer};
 use crate::limits;
 use crate::service::SessionError;
 use crate::service::established::Established;
@@ -97,6 +97,8 @@ fn cause(error: &HandshakeError) -> &'static str {
 pub(crate) enum Refusal {
     /// Its key is not on the allow-list.
     Unlisted(PublicKey),
+    /// Its key is on the allow-list under this name, and has expired.
+    Expired(String),
     /// The allow-list cannot be used.
     ListUnusable(Arc<AllowError>),
     /// Its key got no session slot in time, or its share of the queue is full.
@@ -115,7 +117,7 @@ impl Refusal {
     /// The reason that the client receives, and the session's error. All further detail is for the owner only.
     fn to_client(&self) -> (go_away::Reason, SessionError) {
         match self {
-            Self::Unlisted(_) => (go_away::Reason::NotAllowed, SessionError::NotAllowed),
+            Self::Unlisted(_) | Self::Expired(_) => (go_away::Reason::NotAllowed, SessionError::NotAllowed),
             Self::ListUnusable(_) => (
                 go_away::Reason::AllowListUnusable,
                 SessionError::AllowListUnusable,
@@ -172,12 +174,13 @@ impl Acceptor {
             .unwrap_or(Err(AcceptError::Timeout))?;
         let remote = *opened.responder.remote();
         let mut half_open = Some(half_open);
-        let admission = match self.allow.find(&remote) {
-            Ok(Some(peer)) => {
+        let admission = match self.allow.look_up(&remote, SystemTime::now()) {
+            Ok(Lookup::Allowed(peer)) => {
                 half_open = None;
                 self.admit(Arc::new(peer), Origin::of(&incoming)).await
             }
-            Ok(None) => Err(Refusal::Unlisted(remote)),
+            Ok(Lookup::Expired(name)) => Err(Refusal::Expired(name)),
+            Ok(Lookup::Unlisted) => Err(Refusal::Unlisted(remote)),
             Err(error) => Err(Refusal::ListUnusable(Arc::new(error))),
         };
         let Opened {
@@ -228,7 +231,7 @@ impl Acceptor {
         let mut mux = Mux::new(Role::Server, now);
         mux.set_own_features(features);
         let allow = Arc::clone(&self.allow);
-        let still_allowed = Box::new(move || allow.standing(&remote));
+        let still_allowed = Box::new(move || allow.standing(&remote, SystemTime::now()));
         shared.establish(Established::new(session, mux, self.epoch, still_allowed), None);
         Ok(Accepted {
             shared,

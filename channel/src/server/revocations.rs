@@ -1,4 +1,4 @@
-//! What outlives a client's sessions, and must end when the client's key is removed from the allow-list.
+//! What outlives a client's sessions, and must end when the client's key is removed from the allow-list, or expires.
 //!
 //! A session ends by itself when its key is revoked. A process that outlives its session has nobody who would notice,
 //! so the exec-server's watch of the allow-list looks after it too.
@@ -21,8 +21,8 @@ impl Revocations {
         Self(sessions)
     }
 
-    /// Revokes `target` within a second of the removal of this key from the allow-list, while the server serves. A
-    /// target that was dropped is forgotten at the next read of the list
+    /// Revokes `target` within a second of the removal of this key from the allow-list, or of the time when the key
+    /// expires, while the server serves. A target that was dropped is forgotten at the next read of the list
     /// ([`ALLOW_LIST_LOOK`](crate::limits::ALLOW_LIST_LOOK)).
     pub fn watch(&self, key: PublicKey, target: Weak<dyn Revocable>) {
         if let Some(sessions) = &self.0 {
@@ -44,7 +44,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::allow::{Standing, Trust};
+    use crate::allow::{Grant, Standing};
 
     fn key(byte: u8) -> PublicKey {
         PublicKey::from_bytes([byte; 32])
@@ -73,7 +73,7 @@ mod tests {
         // The list is read though there is no session.
         sessions.any().await;
         let only_other = |named: &PublicKey| match *named == key(2) {
-            true => Standing::Named(Trust::Clamp),
+            true => Standing::Named(Grant::default()),
             false => Standing::Missing,
         };
         let revoked = || {

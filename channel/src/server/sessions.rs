@@ -1,5 +1,6 @@
 //! The sessions that the server serves. A shutdown ends them; an edit of the allow-list ends them or changes their
-//! trust. It also ends what outlives a session ([`Revocations`](super::revocations::Revocations)).
+//! trust and options, and so does the time that an option names. Both also end what outlives a session
+//! ([`Revocations`](super::revocations::Revocations)).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -82,8 +83,9 @@ impl Sessions {
         state.served.is_empty() && state.outliving.is_empty()
     }
 
-    /// Ends the sessions of clients that are missing from the allow-list and what outlives them, and sets the trust of
-    /// the others. A change counts only when two reads in a row show it: an editor may write the file in two steps.
+    /// Ends the sessions of clients that are missing from the allow-list or have expired, and what outlives them, and
+    /// sets trust and options of the others. A change counts only when two reads in a row show it: an editor may write
+    /// the file in two steps.
     pub(super) fn apply_allow_list(&self, standing: impl Fn(&PublicKey) -> Standing) {
         let mut state = self.lock();
         state.served.retain_mut(|served| {
@@ -91,24 +93,30 @@ impl Sessions {
                 return false;
             };
             let now = standing(&served.client.key);
-            let before = std::mem::replace(&mut served.standing, now);
-            match now {
-                Standing::Missing if before == now => {
-                    session.revoke();
-                    return false;
-                }
-                Standing::Named(trust) if before == now => served.client.set_trust(trust),
-                _ => {}
+            if now != served.standing {
+                served.standing = now;
+                return true;
             }
-            true
+            let reason = match now {
+                Standing::Missing => SessionError::Revoked,
+                Standing::Expired => SessionError::Expired,
+                Standing::Named(grant) => {
+                    served.client.set_grant(grant);
+                    return true;
+                }
+                Standing::Unknown => return true,
+            };
+            session.revoke(reason);
+            false
         });
         state.outliving.retain_mut(|outliving| {
             let Some(target) = outliving.target.upgrade() else {
                 return false;
             };
             let now = standing(&outliving.key);
-            let before = std::mem::replace(&mut outliving.standing, now);
-            let is_revoked = now == Standing::Missing && before == now;
+            let is_the_second = now == outliving.standing;
+            let is_revoked = is_the_second && matches!(now, Standing::Missing | Standing::Expired);
+            outliving.standing = now;
             if is_revoked {
                 target.revoke();
             }
@@ -159,7 +167,7 @@ mod tests {
     use baton_trace::recorder::Recorder;
 
     use super::*;
-    use crate::allow::{AllowList, Trust};
+    use crate::allow::{AllowList, Grant, Trust};
 
     fn key(byte: u8) -> PublicKey {
         PublicKey::from_bytes([byte; 32])
@@ -180,7 +188,7 @@ mod tests {
         sessions.add(&one, client(1));
         sessions.add(&other, client(2));
         let only_other = |named: &PublicKey| match *named == key(2) {
-            true => Standing::Named(Trust::Clamp),
+            true => Standing::Named(Grant::default()),
             false => Standing::Missing,
         };
         sessions.apply_allow_list(only_other);
@@ -213,7 +221,11 @@ mod tests {
         let (session, client) = (SessionState::new(Recorder::off()), client(1));
         sessions.add(&session, Arc::clone(&client));
         let apply_allow_list = |trust| {
-            sessions.apply_allow_list(|_| Standing::Named(trust));
+            let grant = Grant {
+                trust,
+                ..Grant::default()
+            };
+            sessions.apply_allow_list(|_| Standing::Named(grant.clone()));
             client.trust()
         };
         // An editor that has written only a part of the line: without its last field, clamp applies.

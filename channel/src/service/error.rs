@@ -45,6 +45,9 @@ pub enum SessionError {
     /// On the exec-server: the client's key is no longer on the allow-list.
     #[error("its key was taken off the allow-list")]
     Revoked,
+    /// On the exec-server: the time of the option `expires` of the client's line on the allow-list has passed.
+    #[error("its key has expired on the allow-list")]
+    Expired,
     /// The peer ended the session with a `GoAway`.
     #[error("the other end {}", parting(*.0))]
     GoAway(go_away::Reason),
@@ -127,7 +130,7 @@ impl SessionError {
     pub(crate) fn to_go_away(&self) -> Option<(go_away::Reason, String)> {
         let (reason, detail) = match self {
             Self::Mux(error) => return Some(error.go_away()),
-            Self::Revoked => (go_away::Reason::NotAllowed, ""),
+            Self::Revoked | Self::Expired => (go_away::Reason::NotAllowed, ""),
             Self::AllowListUnusable => (go_away::Reason::AllowListUnusable, ""),
             Self::Unconfirmed => (
                 go_away::Reason::Timeout,
@@ -177,7 +180,7 @@ impl SessionError {
             | Self::Interrupted { .. }
             | Self::Rekey(RekeyError::Local) => CallEnd::ConnectionLost,
             Self::Mux(_) | Self::Rekey(_) => CallEnd::Violation,
-            Self::Revoked | Self::AllowListUnusable => CallEnd::Revoked,
+            Self::Revoked | Self::Expired | Self::AllowListUnusable => CallEnd::Revoked,
             // The client sent a `GoAway`.
             Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed => CallEnd::Reset,
             Self::Closed => CallEnd::ShutDown,
@@ -205,7 +208,7 @@ impl SessionError {
     /// The gRPC status of a call whose session ended with this error.
     pub(crate) fn into_status(self) -> Status {
         let code = match self {
-            Self::NotAllowed | Self::Revoked => Code::PermissionDenied,
+            Self::NotAllowed | Self::Revoked | Self::Expired => Code::PermissionDenied,
             Self::Rekey(RekeyError::Local) => Code::Unavailable,
             Self::Mux(_)
             | Self::Rejected { .. }

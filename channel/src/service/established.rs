@@ -116,6 +116,7 @@ impl Established {
             match (self.still_allowed)() {
                 Standing::Named(_) => {}
                 Standing::Missing => return Err(SessionError::Revoked),
+                Standing::Expired => return Err(SessionError::Expired),
                 // A client cannot be removed from a list that cannot be read, so an old list must not renew the keys of
                 // a session.
                 Standing::Unknown => return Err(SessionError::AllowListUnusable),

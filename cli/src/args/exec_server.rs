@@ -15,6 +15,12 @@ restart). The exec-server reads it again for every client. When a line is remove
 second. An invalid line refuses only its own client. If other users can change the list or its directory, no client is
 accepted. A client prints its line with `baton keygen`, or when it is refused.
 
+Options before the key limit a client, as in authorized_keys of OpenSSH: `expires=\"20271231Z\"` (or 202712311800Z, or
+2027-12-31T18:00:00Z; always UTC) ends its sessions at that time. With `command=\"/usr/bin/backup\"` it may run that
+shell command and nothing else, which finds the requested arguments in BATON_ORIGINAL_COMMAND. Several options are
+separated by commas, without spaces. An unknown option makes the line invalid:
+  expires=\"20271231Z\",command=\"/usr/bin/backup\" KEY NAME clamp
+
 The ticket is printed to standard output, or with --ticket-file written to that file only: use it if standard output
 goes to a log. The ticket stays the same for the same key and relay, until `baton ticket rotate`. It is a secret.
 

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use crate::limits::{LOOKUP_TIMEOUT, START_TIMEOUT, WRITE_TIMEOUT};
+use crate::restricted::RESTRICTED;
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum FilesError {
     /// Server's fault: the request's extensions have no `Peer`.
     #[error("the caller of this request is not known")]
     Unauthenticated,
+    /// Client's fault: its line on the allow-list has a forced command.
+    #[error("{RESTRICTED}")]
+    Restricted,
     /// Client's fault.
     #[error("{0}")]
     Path(#[from] InvalidPath),
@@ -211,6 +215,7 @@ impl From<FilesError> for Status {
         let message = error.to_string();
         let (code, kind) = match error {
             FilesError::Unauthenticated => return Status::unauthenticated(message),
+            FilesError::Restricted => (Code::PermissionDenied, Kind::Restricted),
             FilesError::Path(_) => (Code::InvalidArgument, Kind::InvalidPath),
             FilesError::Markers(_) => (Code::InvalidArgument, Kind::InvalidMarkers),
             FilesError::NotFound | FilesError::Vanished | FilesError::Absent => {

@@ -125,6 +125,16 @@ impl Host {
         self.calls.lock().unwrap().peer = Some(peer(1, trust));
     }
 
+    /// Sets the options of the client's line on the allow-list for the calls from now on.
+    pub fn calls_with(&self, options: &str) {
+        let key = PublicKey::from_bytes([1; 32]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("allowed");
+        std::fs::write(&path, format!("{options} {key} test continue")).unwrap();
+        let found = AllowList::file(&path).unwrap().find(&key);
+        self.calls.lock().unwrap().peer = Some(Arc::new(found.unwrap().unwrap()));
+    }
+
     /// The calls from now on have no client.
     pub fn calls_anonymously(&self) {
         self.calls.lock().unwrap().peer = None;

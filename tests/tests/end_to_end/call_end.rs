@@ -160,7 +160,7 @@ fn history_has_the_call_end_of_a_command() {
         &mark,
         "killed",
         Some("revoked"),
-        Some("its client's key was taken off the allow-list"),
+        Some("its client's key was taken off the allow-list, or has expired"),
     );
 
     let stopped = endless(&testbed, &mark, &[]);

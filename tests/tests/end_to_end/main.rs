@@ -14,6 +14,7 @@
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
 //! * `recover`: commands with a grace, and their clients, survive lost connections;
 //! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
+//! * `options`: options of an allow-list line: a forced command, an expired key, an unknown option;
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
 //! * `processes`: `baton ps` and `baton kill`;
 //! * `signals`: Ctrl-C and SIGTERM of a client, and the time that its command then has;
@@ -47,6 +48,7 @@ mod hostile;
 mod hosts;
 mod inherited;
 mod jaeger;
+mod options;
 mod processes;
 mod records;
 mod recover;

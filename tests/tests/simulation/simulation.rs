@@ -364,6 +364,7 @@ fn describe(notice: &Notice) -> String {
         Notice::Registered => "registered".into(),
         Notice::Retrying(error, wait) => format!("registration failed, retrying in {wait:?}: {error}"),
         Notice::Refused(_) => "refused a client".into(),
+        Notice::Expired(_) => "refused a client that has expired".into(),
         Notice::AllowListUnusable(error) => format!("the allow-list is unusable: {error}"),
         Notice::AcceptFailed(reason) => format!("a session was not accepted: {reason}"),
         Notice::SessionStarted(_) => "a session began".into(),

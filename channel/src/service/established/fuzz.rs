@@ -17,7 +17,7 @@ use baton_proto::channel::Head;
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 
 use super::*;
-use crate::allow::Trust;
+use crate::allow::Grant;
 
 /// The input: both policies, then steps (see [`SessionPair::act`]).
 pub(crate) const SESSION: Target = Target {
@@ -59,7 +59,7 @@ fn run(bytes: &[u8]) {
 
 fn standing(is_allowed: &AtomicBool) -> Standing {
     match is_allowed.load(Ordering::Relaxed) {
-        true => Standing::Named(Trust::Continue),
+        true => Standing::Named(Grant::default()),
         false => Standing::Missing,
     }
 }

@@ -12,7 +12,7 @@ use baton_proto::channel::Head;
 use proptest::prelude::*;
 
 use super::*;
-use crate::allow::Trust;
+use crate::allow::Grant;
 
 /// A policy that rekeys without a pause.
 fn every(messages: u64, bytes: u64, after_age: Duration) -> RekeyPolicy {
@@ -26,7 +26,7 @@ fn every(messages: u64, bytes: u64, after_age: Duration) -> RekeyPolicy {
 
 fn standing(is_allowed: &AtomicBool) -> Standing {
     match is_allowed.load(Ordering::Relaxed) {
-        true => Standing::Named(Trust::Continue),
+        true => Standing::Named(Grant::default()),
         false => Standing::Missing,
     }
 }

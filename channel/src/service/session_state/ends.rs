@@ -133,7 +133,9 @@ impl SessionState {
             return self.end(state, Ending::Now(error));
         };
         match error {
-            SessionError::Revoked | SessionError::AllowListUnusable => session.mux.go_away(reason, &detail),
+            SessionError::Revoked | SessionError::Expired | SessionError::AllowListUnusable => {
+                session.mux.go_away(reason, &detail);
+            }
             _ => session.mux.give_up(reason, &detail),
         }
         self.end(state, Ending::Flush(error));
@@ -154,9 +156,10 @@ impl SessionState {
         self.end(state, Ending::Flush(error));
     }
 
-    /// Ends the session because the client's key is no longer on the allow-list. The client receives `GoAway`.
-    pub(crate) fn revoke(&self) {
-        self.give_up(SessionError::Revoked);
+    /// Ends the session because the client's key is no longer on the allow-list, or has expired. The client receives
+    /// `GoAway`.
+    pub(crate) fn revoke(&self, reason: SessionError) {
+        self.give_up(reason);
     }
 
     /// Ends the session. Only the first reason is kept; a later [`Ending::Now`] still cuts a flush short.

@@ -43,7 +43,7 @@ impl NoticeKind {
         match notice {
             Notice::Registered => Some(Self::Registered),
             Notice::Retrying(..) => Some(Self::Retrying),
-            Notice::Refused(_) => Some(Self::Refused),
+            Notice::Refused(_) | Notice::Expired(_) => Some(Self::Refused),
             Notice::AcceptFailed(_) => Some(Self::NotAccepted),
             Notice::AllowListUnusable(_) => Some(Self::ListUnusable),
             // Only an allowed client that completed a handshake causes these.
@@ -107,6 +107,11 @@ impl NoticeLog {
                 );
                 stderr_line!("{key} NAME clamp");
             }
+            // Without a line to add: it would allow the client without the options of its own line.
+            Notice::Expired(name) => log_line!(
+                "refused {name}, whose line has expired: to allow it again, change `expires` in {}",
+                self.allow_path.display()
+            ),
             Notice::AcceptFailed(reason) => log_line!("a session could not be established: {reason}"),
             // At debug level: a command usually has its own session, which would log two lines per command.
             Notice::SessionStarted(name) => tracing::debug!("session of {name} began"),
