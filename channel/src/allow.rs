@@ -229,9 +229,9 @@ impl AllowList {
     pub(crate) fn standing(&self, key: &PublicKey, now: SystemTime) -> Standing {
         match &self.source {
             None => self.lines.standing(key, now),
-            Some(path) => file::read(path).map_or(Standing::Unknown, |text| {
-                Lines::parse(&text).standing(key, now)
-            }),
+            Some(path) => {
+                file::read(path).map_or(Standing::Unknown, |text| Lines::parse(&text).standing(key, now))
+            }
         }
     }
 
@@ -339,7 +339,10 @@ mod tests {
         assert_eq!(peer.options().command(), Some("true"));
         assert_eq!(peer.options().expires(), Some(at(60)));
         let expired = list.look_up(&key(1), at(60));
-        assert!(matches!(&expired, Ok(Lookup::Expired(name)) if name == "old"), "{expired:?}");
+        assert!(
+            matches!(&expired, Ok(Lookup::Expired(name)) if name == "old"),
+            "{expired:?}"
+        );
         assert!(list.find(&key(1)).unwrap().is_none());
         assert_eq!(standing(&list, 1), Standing::Expired);
         assert!(list.problems().is_empty() && !AllowList::file(&path).unwrap().is_empty());

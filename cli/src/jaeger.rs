@@ -138,10 +138,10 @@ fn tls() -> Result<Arc<ClientConfig>, String> {
             .into_iter()
             .find(|name| std::env::var_os(name).is_some())
         {
-            let why = loaded.errors.first().map_or_else(
-                || "it holds no certificate".to_owned(),
-                |error| error.to_string(),
-            );
+            let why = match loaded.errors.first() {
+                Some(error) => error.to_string(),
+                None => "it holds no certificate".to_owned(),
+            };
             return Err(format!("no authority could be read from {name}: {why}"));
         }
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

@@ -41,7 +41,7 @@ pub(crate) fn command(record: &Record) -> String {
     command_line(&record.argv, record.argv_cut)
 }
 
-/// As [`command`].
+/// As [`command()`].
 pub(crate) fn command_line(argv: &[bytes::Bytes], is_cut: bool) -> String {
     let quoted = |argument: &bytes::Bytes| {
         let text = String::from_utf8_lossy(argument).into_owned();

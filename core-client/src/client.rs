@@ -14,8 +14,9 @@ use baton_rpc::warm::warm_client::WarmClient;
 use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::record::CallRecord;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::future::Either;
+use futures_util::stream::{self, Stream};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
@@ -348,7 +349,7 @@ impl Client {
             }
         };
         let again = target.as_ref().map(|_| start.clone());
-        let mut request = tonic::Request::new(self.requests(start, queue, target.as_ref()));
+        let mut request = tonic::Request::new(Box::pin(self.requests(start, queue, target.as_ref())));
         if let Some(timeout) = timeout {
             request.set_timeout(timeout);
         }
@@ -364,12 +365,14 @@ impl Client {
         if let Some(target) = &target {
             request.extensions_mut().insert(target.envelope.clone());
         }
-        let events = match (self.send(request).await, &target, again) {
+        let sent = self.send(request).await;
+        let events = match (sent, target.clone(), again) {
             (Ok(events), ..) => events,
             (Err(error), Some(target), Some(start)) if error.is_lost_session() && target.is_sent() => {
                 let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
-                let continued = self.start_lost(start, target, left, grace, error).await;
-                continued.map_err(|error| error.naming(names))?
+                // Boxed: few calls need it, and it is large.
+                let continued = self.clone().start_lost(start, target, left, grace, error).boxed();
+                continued.await.map_err(|error| error.naming(names))?
             }
             (Err(error), ..) => return Err(error.naming(names)),
         };
@@ -401,7 +404,7 @@ impl Client {
 
     async fn send(
         &self,
-        request: tonic::Request<BoxStream<'static, RunRequest>>,
+        request: tonic::Request<impl Stream<Item = RunRequest> + Send + 'static>,
     ) -> Result<Streaming<ProcessEvent>, RunError> {
         let mut client = ExecClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX);
         Ok(client.run(request).await?.into_inner())
@@ -410,9 +413,9 @@ impl Client {
     /// Continues a command whose session was lost before its first event. If its start did not arrive, it is repeated: a
     /// process of one id never runs twice.
     async fn start_lost(
-        &self,
+        self,
         start: Start,
-        target: &Target,
+        target: Target,
         timeout: Option<Duration>,
         grace: Duration,
         mut lost: RunError,
@@ -427,7 +430,8 @@ impl Client {
                 Err(error) => return Err(error),
             }
             let queue = target.outbox.clone().map(Queue::Kept);
-            let mut request = tonic::Request::new(self.requests(start.clone(), queue, Some(target)));
+            let requests = self.requests(start.clone(), queue, Some(&target));
+            let mut request = tonic::Request::new(Box::pin(requests));
             if let Some(timeout) = timeout {
                 request.set_timeout(timeout);
             }
@@ -450,7 +454,7 @@ impl Client {
         mut start: Start,
         queue: Option<Queue>,
         target: Option<&Target>,
-    ) -> BoxStream<'static, RunRequest> {
+    ) -> impl Stream<Item = RunRequest> + Send + use<> {
         let channel = self.channel.clone();
         let epoch_of_start = target.map(|target| Arc::clone(&target.epoch));
         // Built when the call is sent, because the epoch of the exec-server is known only then.
@@ -467,11 +471,11 @@ impl Client {
                 kind: Some(run_request::Kind::Start(start)),
             }
         });
-        match queue {
-            None => first.boxed(),
-            Some(Queue::Plain(queued)) => first.chain(ReceiverStream::new(queued)).boxed(),
-            Some(Queue::Kept(outbox)) => first.chain(outbox.requests(0)).boxed(),
-        }
+        first.chain(match queue {
+            None => Either::Left(Either::Left(stream::empty())),
+            Some(Queue::Plain(queued)) => Either::Left(Either::Right(ReceiverStream::new(queued))),
+            Some(Queue::Kept(outbox)) => Either::Right(outbox.requests(0)),
+        })
     }
 }
 

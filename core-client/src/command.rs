@@ -13,6 +13,7 @@ use baton_trace::text::printable;
 use baton_trace::w3c::{ExtractedContext, random_bits};
 use bytes::Bytes;
 
+use crate::error::DisplayNames;
 use crate::limits;
 use crate::recovery::OnRecovery;
 
@@ -39,12 +40,6 @@ pub struct Command {
     pub(crate) trace: bool,
     pub(crate) record_to: Option<RecordTo>,
     pub(crate) parent: Option<ExtractedContext>,
-}
-
-/// The names of a command's program and directory, safe to display.
-pub(crate) struct DisplayNames {
-    pub(crate) program: String,
-    pub(crate) cwd: String,
 }
 
 impl fmt::Debug for Command {

@@ -11,8 +11,6 @@ use baton_proto::exec::exec_error::Kind;
 use baton_trace::text::printable;
 use tonic::{Code, Status};
 
-use crate::command::DisplayNames;
-
 /// Why a command did not run to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,7 +35,9 @@ pub enum RunError {
         left: Duration,
     },
     /// Some of the output is not kept any more. [`Client::run`](crate::Client::run) returns no other part of it.
-    #[error("{0} events of the command's output were lost: the exec-server keeps only so much after a lost session")]
+    #[error(
+        "{0} events of the command's output were lost: the exec-server keeps only so much after a lost session"
+    )]
     OutputLost(u64),
     /// The exec-server did not start it, or did not attach the call to it.
     #[error("{message}")]
@@ -131,6 +131,12 @@ impl StartFailure {
     }
 }
 
+/// The names of a command's program and directory, safe to display.
+pub(crate) struct DisplayNames {
+    pub(crate) program: String,
+    pub(crate) cwd: String,
+}
+
 impl RunError {
     /// Whether the session was lost, so that a command with a grace runs on.
     pub(crate) fn is_lost_session(&self) -> bool {
@@ -215,7 +221,9 @@ impl From<Status> for RunError {
 #[non_exhaustive]
 pub enum ProcessError {
     /// The exec-server's version is older than signals and lists of processes.
-    #[error("this exec-server takes no signals and lists no processes, because its version is too old; update it")]
+    #[error(
+        "this exec-server takes no signals and lists no processes, because its version is too old; update it"
+    )]
     NotSupported,
     /// The command has ended, or the exec-server knows no command of this client's key with this id.
     #[error("no command of this client's key has this id, or it has ended")]

@@ -44,7 +44,6 @@ mod workspace;
 
 pub use baton_channel::key::{PublicKey, Seed, StaticKey};
 pub use baton_channel::ticket::{Ticket, TicketError};
-pub use baton_proto::ProcessId;
 pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };

@@ -148,7 +148,8 @@ impl KeptInput {
             return;
         }
         while let Some(chunk) = self.chunks.front_mut() {
-            let gone = usize::try_from(offset.saturating_sub(self.end - self.bytes as u64)).unwrap_or(usize::MAX);
+            let begin = self.end - self.bytes as u64;
+            let gone = usize::try_from(offset.saturating_sub(begin)).unwrap_or(usize::MAX);
             if gone == 0 {
                 return;
             }
@@ -244,6 +245,7 @@ mod tests {
         let attached = |stdin_offset| Attached {
             stdin_offset,
             stdin_closed: false,
+            ..Attached::default()
         };
         outbox.attached(&attached(4), false);
         assert_eq!(sent(&outbox, 4), ["4:ef", "6."]);
@@ -261,6 +263,7 @@ mod tests {
         let attached = Attached {
             stdin_offset: 1,
             stdin_closed: true,
+            ..Attached::default()
         };
         outbox.attached(&attached, false);
         sender.try_send(chunk(b"def")).unwrap();
@@ -274,6 +277,7 @@ mod tests {
         let attached = Attached {
             stdin_offset: 10,
             stdin_closed: false,
+            ..Attached::default()
         };
         outbox.attached(&attached, true);
         sender.try_send(chunk(b"abc")).unwrap();

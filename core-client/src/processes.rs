@@ -27,7 +27,7 @@ impl Client {
             let page = client.list(request).await?.into_inner();
             let first = page.processes.first().map(|process| process.process_id.clone());
             // Otherwise a hostile exec-server could answer forever.
-            if first.is_none() && page.more || first.is_some() && first <= last {
+            if (first.is_none() && page.more) || (first.is_some() && first <= last) {
                 return Err(ProcessError::Protocol("a page of processes that was sent before"));
             }
             all.extend(page.processes);

@@ -1,6 +1,6 @@
 //! Continues a command whose session was lost: attaches to its process in another call.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use baton_channel::{Channel, Envelope};
@@ -76,18 +76,18 @@ pub(crate) struct Continued {
     pub(crate) grace: Duration,
 }
 
-/// An attempt to attach again, which ends when it is dropped.
-pub(crate) struct Recovering(BoxFuture<'static, Result<Continued, RunError>>);
+/// An attempt to attach again, which ends when it is dropped. With the mutex, a [`Run`](crate::Run) can be shared.
+pub(crate) struct Recovering(Mutex<BoxFuture<'static, Result<Continued, RunError>>>);
 
 impl Recovering {
     /// Tries to attach for as long as the process runs on, less a margin. `seen` is the last event that the client has.
     pub(crate) fn begin(target: Target, seen: u64, grace: Duration, lost: RunError) -> Self {
-        Self(recover(target, seen, grace, lost).boxed())
+        Self(Mutex::new(recover(target, seen, grace, lost).boxed()))
     }
 
     /// Cancellation safe.
     pub(crate) async fn ended(&mut self) -> Result<Continued, RunError> {
-        (&mut self.0).await
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).await
     }
 }
 

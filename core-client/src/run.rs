@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use baton_proto::exec::{
+    Ack, Exited, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request,
+};
 use baton_proto::{ProcessId, Signal};
-use baton_proto::exec::{Ack, Exited, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
 use baton_trace::family::FamilySummary;

@@ -84,30 +84,47 @@ impl Signaller {
     async fn send(&self, signal: Signal, ends: bool) -> Result<(), ProcessError> {
         let target = self.0.as_ref().ok_or(ProcessError::NotSupported)?;
         let signal = to_wire(signal, ends);
-        if !target.channel.is_connected()
-            && let Some(requests) = target.requests.as_ref().and_then(mpsc::WeakSender::upgrade)
-        {
-            // An exec-server that stops takes no further call. The call of the command is still open.
-            let request = RunRequest {
-                kind: Some(Kind::Signal(signal)),
-            };
-            return requests.send(request).await.map_err(|_| ProcessError::Ended);
+        // An exec-server that stops takes no further call, and the call of the command is still open.
+        if !target.channel.is_connected() && target.send_in_run(&signal).await {
+            return Ok(());
         }
+        let sent = target.call(&signal).await;
+        // The exec-server has just begun to stop. If the session is lost instead, so is the call of the command.
+        let is_refused = matches!(&sent, Err(ProcessError::Rpc(_) | ProcessError::Session(_)));
+        if is_refused && target.send_in_run(&signal).await {
+            return Ok(());
+        }
+        sent
+    }
+}
+
+impl Target {
+    /// Sends the signal by a call of its own.
+    async fn call(&self, signal: &exec::Signal) -> Result<(), ProcessError> {
         let message = SignalRequest {
-            process_id: target.process.0.to_vec().into(),
-            signal: Some(signal),
+            process_id: self.process.0.to_vec().into(),
+            signal: Some(signal.clone()),
         };
         let mut request = tonic::Request::new(message);
         request.set_timeout(SIGNAL_TIMEOUT);
-        if let Some(parent) = &target.parent {
+        if let Some(parent) = &self.parent {
             request.extensions_mut().insert(parent.clone());
         }
-        let client = ExecClient::new(target.channel.clone());
-        client
-            .max_decoding_message_size(ANSWER_MAX)
-            .signal(request)
-            .await?;
+        let client = ExecClient::new(self.channel.clone());
+        let mut client = client.max_decoding_message_size(ANSWER_MAX);
+        client.signal(request).await?;
         Ok(())
+    }
+
+    /// Queues the signal behind the requests of the command's call. Returns false if there is no such call any more.
+    async fn send_in_run(&self, signal: &exec::Signal) -> bool {
+        let Some(requests) = self.requests.as_ref().and_then(mpsc::WeakSender::upgrade) else {
+            return false;
+        };
+        let request = RunRequest {
+            kind: Some(Kind::Signal(signal.clone())),
+        };
+        requests.send(request).await.is_ok()
     }
 }
 

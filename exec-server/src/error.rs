@@ -233,7 +233,9 @@ pub enum AttachError {
     )]
     Invalid,
     /// Neither's fault: the server was restarted since the process was started.
-    #[error("the process belongs to an earlier run of the server, and has ended with it; its exit is unknown")]
+    #[error(
+        "the process belongs to an earlier run of the server, and has ended with it; its exit is unknown"
+    )]
     Lost,
     /// Client's fault, or the process ended too long ago.
     #[error(

@@ -31,7 +31,7 @@ pub mod termination;
 mod warm;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
-pub use error::{InvalidStart, RequestError, SignalError, StartError};
+pub use error::{AttachError, InvalidStart, RequestError, SignalError, StartError};
 pub use files::FilesService;
 pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;

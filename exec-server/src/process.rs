@@ -7,12 +7,13 @@
 //! share.
 //!
 //! The `table` owns every process, by client and id, until it is reaped, and the log of one with a grace for some time
-//! after. The call that started it is an `attachment`: when it is cut short, it reports the reason, and the state decides
-//! whether the process is killed. `attach` puts another call in its place, or a `watcher` beside it; `ended` is the answer
-//! without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one client may have. `reporter` calls the observer
-//! of [`crate::records`].
+//! after. The call that started it is an `attachment`: when it is cut short, it reports the reason, and the state
+//! decides whether the process is killed. `attach` puts another call in its place, or a `watcher` beside it; `ended` is
+//! the answer without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one
+//! client may have. `reporter` calls the observer of [`crate::records`].
 //!
-//! `signal` are the signals that a client sends, which wait for the driver; `listing` is what it is told of its processes.
+//! `signal` are the signals that a client sends, which wait for the driver; `listing` is what it is told of its
+//! processes.
 //!
 //! Six state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
 //! of its family), `grace` (how long it outlives its session), `stop` (why it is killed, and how much time it has),
@@ -51,8 +52,8 @@ mod telemetry;
 mod ticker;
 mod watcher;
 
-pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
 pub(crate) use attach::{attach, wait};
+pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
 pub(crate) use call::CallContext;
 pub(crate) use driver::{Processes, run};
 pub use events::Events;

@@ -30,7 +30,10 @@ pub(crate) struct Restricted<S>(pub(crate) S);
 /// Whether a client with a forced command may call this path.
 fn is_open(path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or_default();
-    let is_of = |service| path.strip_prefix(service).is_some_and(|method| method.starts_with('/'));
+    let is_of = |service: &str| {
+        path.strip_prefix(service)
+            .is_some_and(|method| method.starts_with('/'))
+    };
     is_of(EXEC) || is_of(FILES) || path == PING
 }
 

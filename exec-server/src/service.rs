@@ -18,6 +18,7 @@ use crate::error::{AttachError, InvalidStart, StartError};
 use crate::limits::{GRACE_MAX, REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
+use crate::restricted::RESTRICTED;
 use crate::settings::Settings;
 use crate::{CloneUnavailable, SpawnMethod};
 
@@ -178,6 +179,10 @@ impl<B: Backend> Exec for ExecService<B> {
             .get::<Arc<Peer>>()
             .ok_or(StartError::Unauthenticated)?
             .clone();
+        if client.options().command().is_some() {
+            // The process may be an older one of this key, which runs another program.
+            return Err(Status::permission_denied(RESTRICTED));
+        }
         let context = CallContext::of(extensions);
         let mut requests = request.into_inner();
         let attach = first_attach(&mut requests).await?;

@@ -171,7 +171,10 @@ async fn what_was_on_the_way_comes_again_and_the_rest_follows(method: SpawnMetho
     (client.last, client.stdout) = (1, Vec::new());
     client.lose();
     let attached = client.attach().await;
-    assert_eq!((attached.stdin_closed, attached.grace_ms), (true, LONG.as_millis() as u32));
+    assert_eq!(
+        (attached.stdin_closed, attached.grace_ms),
+        (true, LONG.as_millis() as u32)
+    );
     client.read(4).await;
     client.lose();
     std::fs::write(&go, "").unwrap();
@@ -194,7 +197,12 @@ async fn bulk_output_arrives_whole_over_many_losses(method: SpawnMethod) {
         client.attach().await;
     }
     let (stdout, status) = client.finish().await;
-    assert!(stdout == expected.as_bytes(), "{} bytes of {}", stdout.len(), expected.len());
+    assert!(
+        stdout == expected.as_bytes(),
+        "{} bytes of {}",
+        stdout.len(),
+        expected.len()
+    );
     assert_eq!(status, exited::Status::Code(0));
 }
 
@@ -213,6 +221,8 @@ async fn input_goes_on_where_the_process_took_it(method: SpawnMethod) {
     let taken = |attached: &Attached| attached.stdin_offset as usize;
     let mut attached = Attached::default();
     while taken(&attached) == 0 {
+        // The input needs some time to arrive.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         client.lose();
         attached = client.attach().await;
         client
@@ -220,7 +230,10 @@ async fn input_goes_on_where_the_process_took_it(method: SpawnMethod) {
             .stdin(attached.stdin_offset, input[taken(&attached)..].to_vec())
             .await;
     }
-    assert!(taken(&attached) < input.len() && !attached.stdin_closed, "{attached:?}");
+    assert!(
+        taken(&attached) < input.len() && !attached.stdin_closed,
+        "{attached:?}"
+    );
     std::fs::write(&go, "").unwrap();
     client.read(input.len() / 2).await;
     client.lose();
@@ -345,7 +358,10 @@ async fn a_process_that_has_ended_is_kept_for_its_grace(method: SpawnMethod) {
         };
         events.into_iter().map(name).collect::<Vec<_>>()
     };
-    assert_eq!(kinds(0).await, ["attached", "started", "output", "exited", "closed"]);
+    assert_eq!(
+        kinds(0).await,
+        ["attached", "started", "output", "exited", "closed"]
+    );
     assert_eq!(kinds(3).await, ["attached", "closed"]);
     assert_eq!(kinds(4).await, ["attached"]);
     // Then only its end is remembered.
@@ -392,7 +408,11 @@ async fn a_call_that_cannot_attach_gets_a_typed_error_and_the_process_goes_on(me
     let first = host.send_attach(RequestKind::Start(client.start.clone())).await;
     assert_refused(first, Code::InvalidArgument, ErrorKind::InvalidAttach);
     host.calls_as(2);
-    assert_refused(attach(known.clone()).await, Code::NotFound, ErrorKind::UnknownProcess);
+    assert_refused(
+        attach(known.clone()).await,
+        Code::NotFound,
+        ErrorKind::UnknownProcess,
+    );
     host.calls_as(1);
 
     host.ends_by(CallEndCell::default());

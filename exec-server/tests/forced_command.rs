@@ -7,17 +7,19 @@ use std::fs;
 
 use baton_exec_server::SpawnMethod;
 use baton_exec_server::limits::ORIGINAL_COMMAND_BYTES;
-use baton_proto::exec::Start;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Attach, Start};
 use baton_trace::w3c::TraceContext;
 use support::{Host, kind, start, variable};
 use tempfile::NamedTempFile;
+use tonic::Code;
 
 with_each_spawn_method! {
     a_forced_command_runs_with_none_of_the_clients_variables_and_with_its_trace,
     a_repeated_start_of_a_forced_command_runs_nothing,
     a_key_that_gains_a_forced_command_keeps_the_termination_of_its_start,
+    a_key_that_gains_a_forced_command_does_not_attach_to_its_earlier_processes,
 }
 
 async fn a_forced_command_runs_with_none_of_the_clients_variables_and_with_its_trace(method: SpawnMethod) {
@@ -39,7 +41,10 @@ async fn a_forced_command_runs_with_none_of_the_clients_variables_and_with_its_t
     assert_eq!(ran.code(), 3);
     assert!(!ran.text().contains("of/the/client") && !ran.text().contains("of the client"));
     let lines: Vec<_> = ran.text().lines().collect();
-    assert!(lines.contains(&"BATON_ORIGINAL_COMMAND=no-such-program 'a b' ''"), "{lines:?}");
+    assert!(
+        lines.contains(&"BATON_ORIGINAL_COMMAND=no-such-program 'a b' ''"),
+        "{lines:?}"
+    );
     let trace = format!("TRACEPARENT=00-{}-", context.trace_id);
     assert!(lines.iter().any(|line| line.starts_with(&trace)), "{lines:?}");
     let path = format!("PATH={}", std::env::var("PATH").unwrap());
@@ -80,6 +85,30 @@ async fn a_key_that_gains_a_forced_command_keeps_the_termination_of_its_start(me
     let again = host.run(asked).await.unwrap().events().await;
     assert_eq!(again.len(), 2, "{again:?}");
     assert_eq!(fs::read_to_string(file.path()).unwrap(), "", "nothing ran");
+}
+
+async fn a_key_that_gains_a_forced_command_does_not_attach_to_its_earlier_processes(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    let shell = Start {
+        grace_ms: 60_000,
+        ..start(&["sleep", "1000"])
+    };
+    let mut call = host.run(shell.clone()).await.unwrap();
+    call.pid().await;
+    let attach = Attach {
+        process_id: shell.process_id,
+        ..Attach::default()
+    };
+    host.calls_with("command=\"true\"");
+    for watch in [false, true] {
+        let attach = Attach {
+            watch,
+            ..attach.clone()
+        };
+        let refused = host.attach(attach).await.map(drop).unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    assert_eq!(host.service.processes(), 1);
 }
 
 #[tokio::test]

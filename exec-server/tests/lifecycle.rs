@@ -206,6 +206,7 @@ async fn a_client_that_does_not_read_stops_the_child_and_loses_nothing(method: S
                 assert_eq!(closed.stdout_bytes, TOTAL as u64);
             }
             Kind::Started(_) => {}
+            other => panic!("{other:?} in a call that starts a process"),
         }
     }
     assert_eq!(bytes, TOTAL);

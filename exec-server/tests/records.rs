@@ -171,6 +171,7 @@ async fn all_that_a_client_has_seen_was_reported_before(method: SpawnMethod) {
             EventKind::Output(_) => "started",
             EventKind::Exited(_) => "exited",
             EventKind::Closed(_) => "closed",
+            other => panic!("{other:?} in a call that starts a process"),
         };
         assert!(told.has(expected), "{expected} in {:?}", told.all());
     }

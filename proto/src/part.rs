@@ -4,7 +4,7 @@ use crate::limits::NAME_MAX;
 
 /// The name that the part of a file has, beside that file. `None`: no name can be that long.
 pub fn part_name(name: &[u8]) -> Option<Vec<u8>> {
-    let part = [b".", name, b".baton-part"].concat();
+    let part = [&b"."[..], name, b".baton-part"].concat();
     Some(part).filter(|part| part.len() <= NAME_MAX)
 }
 

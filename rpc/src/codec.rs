@@ -24,7 +24,8 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{
-    ExecError, ListRequest, ListResponse, ProcessEvent, RunRequest, SignalRequest, SignalResponse, WaitRequest,
+    ExecError, ListRequest, ListResponse, ProcessEvent, RunRequest, SignalRequest, SignalResponse,
+    WaitRequest,
 };
 use baton_proto::limits::{
     ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, THREAD_METADATA_ENTRIES_MAX,

@@ -141,7 +141,7 @@ fn a_control_that_moved_makes_the_comparison_unproven() {
         comparison.reasons
     );
     assert_eq!(with(&["dispatch"]).unwrap().verdict, Verdict::Regression);
-    let missing = with(&["recover", "metadata.flush"]);
+    let missing = with(&["recovery", "metadata.flush"]);
     assert!(matches!(missing, Err(CompareError::UnknownControl { .. })));
     let missing = with(&["metadata.flush"]).unwrap();
     assert_eq!(

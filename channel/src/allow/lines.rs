@@ -237,7 +237,10 @@ mod tests {
     #[test]
     fn options_come_before_the_key_and_a_number_sign_in_a_value_is_no_comment() {
         let lines = parse(&[
-            format!("command=\"echo '#'\",expires=\"19700101000100Z\" {} a restart # b", key(1)),
+            format!(
+                "command=\"echo '#'\",expires=\"19700101000100Z\" {} a restart # b",
+                key(1)
+            ),
             format!("\t COMMAND=\"x\"\t{}  b\r", key(2)),
             format!("{} expires", key(3)),
         ]);
@@ -273,10 +276,7 @@ mod tests {
                 format!("command=\"true {} one", key(1)),
                 named(OptionsError::Unclosed("command".into())),
             ),
-            (
-                format!("command = \"true\" {} one", key(1)),
-                LineError::NotAKey,
-            ),
+            (format!("command = \"true\" {} one", key(1)), LineError::NotAKey),
             (
                 format!("command=\"true\", {} one", key(1)),
                 named(OptionsError::NoName),
@@ -290,9 +290,18 @@ mod tests {
                 named(OptionsError::NoSeparator("command".into())),
             ),
             (format!("{} command=\"true\"", key(1)), LineError::OptionBehindKey),
-            (format!("{} Expires=20270101Z clamp", key(1)), LineError::OptionBehindKey),
-            (format!("{} one command=\"true\"", key(1)), LineError::UnknownTrust),
-            (format!("one {} restart", key(1)), LineError::NotAKey),
+            (
+                format!("{} Expires=20270101Z clamp", key(1)),
+                LineError::OptionBehindKey,
+            ),
+            (
+                format!("{} one command=\"true\"", key(1)),
+                LineError::UnknownTrust,
+            ),
+            (
+                format!("one {} restart", key(1)),
+                named(OptionsError::Unknown("one".into())),
+            ),
             (format!("command=\"true\" one {}", key(1)), LineError::NotAKey),
         ] {
             let lines = parse(&[format!("{} one", key(1)), format!("{} two", key(2)), bad.clone()]);

@@ -164,7 +164,10 @@ mod tests {
         for (line, expected) in [
             ("expires=\"19700102Z\" k", options(Some(86400), None)),
             ("command=\"true\"\tk", options(None, Some("true"))),
-            ("Command=\"true\",EXPIRES=\"19700101000001Z\" k", options(Some(1), Some("true"))),
+            (
+                "Command=\"true\",EXPIRES=\"19700101000001Z\" k",
+                options(Some(1), Some("true")),
+            ),
             (r#"command="a \"b\" c" k"#, options(None, Some(r#"a "b" c"#))),
             (r#"command="a\\\"b" k"#, options(None, Some(r#"a\\"b"#))),
         ] {
@@ -210,7 +213,7 @@ mod tests {
             parse(&format!("command=\"{long}a\" k")),
             Err(OptionsError::TooLong(name()))
         );
-        let many = vec!["x"; LINE_OPTIONS_MAX + 1].join(",");
+        let many = ["x"; LINE_OPTIONS_MAX + 1].join(",");
         assert_eq!(parse(&format!("{many} k")), Err(OptionsError::TooMany));
     }
 
@@ -235,7 +238,7 @@ mod tests {
                 humantime::format_rfc3339(expires)
             );
             let (read, rest) = parse(&line).unwrap();
-            prop_assert_eq!(read, ClientOptions { expires: Some(expires), command: Some((*command).into()) });
+            prop_assert_eq!(read, ClientOptions { expires: Some(expires), command: Some(command.as_str().into()) });
             prop_assert_eq!(rest, " k");
         }
 

@@ -136,10 +136,7 @@ impl Sessions {
         };
         let open = || sessions.iter().filter_map(Weak::upgrade);
         open().for_each(|session| session.drain());
-        until(drain_timeout, || {
-            open().all(|session| session.ended().is_some())
-        })
-        .await;
+        until(drain_timeout, || open().all(|session| session.ended().is_some())).await;
         open().for_each(|session| send_shutdown(&session));
         until(limits::CLOSE_TIMEOUT, || open().next().is_none()).await;
     }

@@ -85,7 +85,8 @@ mod tests {
 
         fn session(&self, byte: u8) -> (Arc<SessionState>, Arc<Peer>) {
             let session = SessionState::new(Recorder::off());
-            let Ok(Lookup::Allowed(peer)) = self.list.look_up(&key(byte), START + self.begun.elapsed()) else {
+            let Ok(Lookup::Allowed(peer)) = self.list.look_up(&key(byte), START + self.begun.elapsed())
+            else {
                 panic!("it is not allowed");
             };
             let peer = Arc::new(peer);

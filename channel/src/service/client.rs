@@ -80,29 +80,29 @@ impl Call {
                 Some(draft)
             }
             None => recording.then(|| {
-            let parent = caller.context.as_ref().map(|context| context.span_id);
-            let is_sampled = caller.context.as_ref().map(TraceContext::is_sampled);
-            let mut context = caller.clone().continue_or_start(true).with_span(call_id);
-            recorder.sampler().decide(&mut context, is_sampled);
-            context.inject(&mut parts.headers);
-            Box::new(ClientDraft {
-                anchor,
-                context,
-                parent,
-                method: path.trim_start_matches('/').to_owned().into(),
-                details: CallDetails {
-                    attributes: relay(),
-                    command: parts.extensions.remove::<TracedCommand>(),
-                    stages: parts.extensions.remove::<ClientStages>(),
-                    is_answered: false,
-                },
-                connect: None,
-                handed: None,
-                head_status: None,
-                observer,
-                losses: Vec::new(),
-                first_sent: None,
-            })
+                let parent = caller.context.as_ref().map(|context| context.span_id);
+                let is_sampled = caller.context.as_ref().map(TraceContext::is_sampled);
+                let mut context = caller.clone().continue_or_start(true).with_span(call_id);
+                recorder.sampler().decide(&mut context, is_sampled);
+                context.inject(&mut parts.headers);
+                Box::new(ClientDraft {
+                    anchor,
+                    context,
+                    parent,
+                    method: path.trim_start_matches('/').to_owned().into(),
+                    details: CallDetails {
+                        attributes: relay(),
+                        command: parts.extensions.remove::<TracedCommand>(),
+                        stages: parts.extensions.remove::<ClientStages>(),
+                        is_answered: false,
+                    },
+                    connect: None,
+                    handed: None,
+                    head_status: None,
+                    observer,
+                    losses: Vec::new(),
+                    first_sent: None,
+                })
             }),
         };
         if draft.is_none() {

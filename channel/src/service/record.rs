@@ -19,8 +19,8 @@ use baton_trace::command::{CallProgress, TracedCommand};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
-    CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RECOVER, RELAY_FORWARD,
-    RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
+    CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RECOVER,
+    RELAY_FORWARD, RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
     TERMINAL_TRANSIT, TRANSIT,
 };
 use baton_trace::stage::{Component, StageId};
@@ -206,11 +206,15 @@ impl Recording {
             None => !draft.losses.is_empty(),
         };
         let (stamps, clock) = stream.map_or_else(Default::default, |stream| stream.measured());
-        if is_lost
-            && timings.is_none()
+        let is_lost = is_lost && timings.is_none();
+        // A call that continued the work and failed may be followed by another one, which starts it again.
+        let has_failed = !draft.losses.is_empty() && status != RpcStatus(0);
+        if (is_lost || has_failed)
             && let Some(envelope) = self.envelope.take()
         {
-            draft.lose(&stamps, clock::now());
+            if is_lost {
+                draft.lose(&stamps, clock::now());
+            }
             envelope.park(Parked {
                 unfinished: Some((draft, progress, status)),
                 recorder: self.recorder.clone(),
@@ -307,7 +311,9 @@ impl ClientDraft {
             // A server that has forgotten the call before tells the stages of the last one alone.
             let is_told_of_last = self.losses.first().is_some_and(|loss| {
                 let offset_ns = clock.map_or(0, |clock| clock.offset_ns);
-                timings.received_unix_ns.saturating_add_signed(offset_ns.saturating_neg())
+                timings
+                    .received_unix_ns
+                    .saturating_add_signed(offset_ns.saturating_neg())
                     > anchor.unix_ns_of(loss.at)
             });
             let sealed = match is_told_of_last {
@@ -332,7 +338,7 @@ impl ClientDraft {
                 stages.push(between(TERMINAL_NOTIFY, last.opened, handed));
             }
         }
-        for (attempt, loss) in (0..).zip(&self.losses) {
+        for (attempt, loss) in (0..=u8::MAX).zip(&self.losses) {
             stages.push(StageRecord {
                 attempt,
                 ..between(RECOVER, loss.at, loss.recovered.unwrap_or(end))

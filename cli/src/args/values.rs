@@ -249,7 +249,7 @@ pub(super) fn process_id(text: &str) -> Result<String, String> {
     let id = text.replace('-', "").to_ascii_lowercase();
     match id.len() {
         1..=32 if id.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(id),
-        _ => Err("expected an id of `baton ps`, or the beginning of one: at most 32 hexadecimal digits".into()),
+        _ => Err("expected an id of `baton ps`, or its beginning: at most 32 hexadecimal digits".into()),
     }
 }
 

@@ -13,7 +13,9 @@ pub(crate) fn main(args: KillArgs) -> Result<i32, CliError> {
     logging::errors_only();
     with_client(args.remote, async |client| {
         let process = resolve(&client, &args.id).await?;
-        client.signal(process, args.signal.unwrap_or(Signal::Term)).await?;
+        client
+            .signal(process, args.signal.unwrap_or(Signal::Term))
+            .await?;
         Ok(0)
     })
 }

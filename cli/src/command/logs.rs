@@ -81,7 +81,9 @@ fn last_lines(mut pieces: Vec<Piece>, lines: usize) -> Vec<Piece> {
     let mut ends = 0;
     let mut is_last = true;
     for index in (0..pieces.len()).rev() {
-        let Some((_, data)) = pieces.get_mut(index) else { break };
+        let Some((_, data)) = pieces.get_mut(index) else {
+            break;
+        };
         for at in (0..data.len()).rev() {
             let is_end = data.get(at) == Some(&b'\n');
             // The end of the last line begins no other.

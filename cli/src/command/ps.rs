@@ -30,7 +30,9 @@ pub(crate) fn main(args: PsArgs) -> Result<i32, CliError> {
         if args.json {
             page_beside(processes.iter().map(|one| record::line(&json(one))).collect()).await?;
         } else if processes.is_empty() {
-            stderr_line!("baton: no command of this client's key runs; `baton history` lists those that have run");
+            stderr_line!(
+                "baton: no command of this client's key runs; `baton history` lists those that have run"
+            );
         } else {
             page_beside(table(&processes, Terminal::of_stdout())).await?;
         }
@@ -68,7 +70,10 @@ fn state_name(state: ProcessState) -> &'static str {
 }
 
 fn json(process: &Process) -> serde_json::Value {
-    let argv = process.argv.iter().map(|argument| String::from_utf8_lossy(argument));
+    let argv = process
+        .argv
+        .iter()
+        .map(|argument| String::from_utf8_lossy(argument));
     json!({
         "id": record::hex(&process.process_id),
         "pid": process.pid,

@@ -75,7 +75,7 @@ fn run(bytes: &[u8]) {
                 _ => 1,
             });
             assert!(
-                u128::from(seq) <= numbered.map(u128::from).sum(),
+                u128::from(seq) <= numbered.map(u128::from).sum::<u128>(),
                 "acknowledged an event that has not arrived"
             );
         }
@@ -93,7 +93,8 @@ fn run(bytes: &[u8]) {
     assert!(first == 0 || first == 4, "an event before the start");
     if let Some(at) = seen.iter().position(|event| order(event) == 3) {
         assert_eq!(at + 1, seen.len(), "an event after the last");
-        assert_eq!(count(2), 1, "closed without an exit");
+        // The exit may be among the missing events.
+        assert!(count(2) == 1 || count(4) > 0, "closed without an exit");
     }
     for event in &seen {
         if let Event::Exited { status, .. } = event {

@@ -19,7 +19,7 @@ use rustix::process::geteuid;
 
 use super::error::{FilesError, InvalidPath, InvalidWrite};
 use super::read::hash_first;
-use super::write::checked_hash;
+use super::request::checked_hash;
 
 /// A checked `WriteResume`.
 #[derive(Debug, Clone)]

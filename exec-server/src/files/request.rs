@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
+use aws_lc_rs::digest::SHA256;
 use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
 use bytes::Bytes;
 
-use super::error::{InvalidMarkers, InvalidPath};
+use super::error::{InvalidMarkers, InvalidPath, InvalidWrite};
 use crate::settings::Directory;
 
 /// An absolute path, or the default directory.
@@ -17,6 +18,14 @@ pub(super) struct RequestedPath(Option<PathBuf>);
 /// Names in a directory, in the order in which they count.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Markers(Vec<OsString>);
+
+/// A SHA-256.
+pub(super) fn checked_hash(hash: Bytes) -> Result<Bytes, InvalidWrite> {
+    match hash.len() == SHA256.output_len() {
+        true => Ok(hash),
+        false => Err(InvalidWrite::Hash),
+    }
+}
 
 impl TryFrom<Bytes> for RequestedPath {
     type Error = InvalidPath;

@@ -35,6 +35,7 @@ use super::error::{FilesError, InvalidWrite};
 use super::part::{Part, Resume};
 use super::place::{Target, open_directory, open_regular};
 use super::read::{hash_of, sha256};
+use super::request::checked_hash;
 use super::stat::of_stat;
 use super::transfers::Inbox;
 use crate::limits::WRITE_TIMEOUT;
@@ -121,14 +122,6 @@ impl WriteOrder {
         Sequence {
             received: self.resume.as_ref().map_or(0, |resume| resume.offset),
         }
-    }
-}
-
-/// A SHA-256.
-pub(super) fn checked_hash(hash: Bytes) -> Result<Bytes, InvalidWrite> {
-    match hash.len() == SHA256.output_len() {
-        true => Ok(hash),
-        false => Err(InvalidWrite::Hash),
     }
 }
 

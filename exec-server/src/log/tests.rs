@@ -71,8 +71,16 @@ fn output_that_asks_for_room_never_exceeds_the_capacity() {
         while log.has_room() {
             log.append(output(len));
         }
-        assert!(log.waiting_bytes() <= capacity, "{} with chunks of {len}", log.waiting_bytes());
-        assert!(log.waiting_bytes() > capacity / 2, "{} with chunks of {len}", log.waiting_bytes());
+        assert!(
+            log.waiting_bytes() <= capacity,
+            "{} with chunks of {len}",
+            log.waiting_bytes()
+        );
+        assert!(
+            log.waiting_bytes() > capacity / 2,
+            "{} with chunks of {len}",
+            log.waiting_bytes()
+        );
     }
 }
 
@@ -120,11 +128,19 @@ fn output_that_was_handed_over_stays_until_its_room_is_needed() {
         let last = log.last();
         log.hand_over(last);
     }
-    assert_eq!(read(&log, 0), (vec![1, 2, 3], vec![]), "two reads and their headers fit");
+    assert_eq!(
+        read(&log, 0),
+        (vec![1, 2, 3], vec![]),
+        "two reads and their headers fit"
+    );
     let last = log.append(output(READ_BYTES));
     assert!(read(&log, 0).1.is_empty(), "what waits needs no room of it");
     log.hand_over(last);
-    assert_eq!(read(&log, 0), (vec![1, 3, 4], vec![3]), "only the oldest was evicted");
+    assert_eq!(
+        read(&log, 0),
+        (vec![1, 3, 4], vec![3]),
+        "only the oldest was evicted"
+    );
     log.evict_handed_over();
     assert_eq!(read(&log, 0), (vec![1], vec![5]));
 }
@@ -215,7 +231,8 @@ impl Model {
             seq: self.last() + 1,
             kind: Some(kind.clone()),
         };
-        self.events.push((cost(&event), encoded(&event), is_output(&event)));
+        self.events
+            .push((cost(&event), encoded(&event), is_output(&event)));
     }
 
     fn last(&self) -> u64 {

@@ -158,12 +158,7 @@ pub(crate) async fn run<B: Backend>(
         tells_stdin,
     );
     let deadline = deadline.map(|CallDeadline(at)| at);
-    state.starts(
-        group.pid(),
-        exec.clone(),
-        Grace::new(grace, deadline),
-        kill_grace,
-    );
+    state.starts(group.pid(), exec.clone(), Grace::new(grace, deadline), kill_grace);
     let mut driver = Driver::<B> {
         exec,
         group,

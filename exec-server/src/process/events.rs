@@ -158,10 +158,7 @@ impl Stream for Events {
         {
             delivery.send();
         }
-        let item = follower
-            .attachment
-            .state()
-            .poll_event(cx, &mut follower.cursor);
+        let item = follower.attachment.state().poll_event(cx, &mut follower.cursor);
         if item.is_pending() {
             // The transport sends the events that it has taken when this returns pending, and then polls again.
             follower.is_drained = follower.cursor.seen > 0;

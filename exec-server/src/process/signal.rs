@@ -116,8 +116,10 @@ mod tests {
 
     #[test]
     fn every_name_has_a_number_of_its_own_and_no_other_name_has_one() {
-        let numbers: std::collections::HashSet<_> =
-            SignalName::ALL.iter().map(|name| number(*name).as_raw()).collect();
+        let numbers: std::collections::HashSet<_> = SignalName::ALL
+            .iter()
+            .map(|name| number(*name).as_raw())
+            .collect();
         assert_eq!(numbers.len(), SignalName::ALL.len());
         for name in ["", "int", "SIGINT", "2", "RTMIN"] {
             let wire = exec::Signal {

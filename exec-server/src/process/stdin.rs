@@ -10,9 +10,9 @@
 use std::io;
 
 use baton_export::clock;
+use baton_proto::exec::RunRequest;
 use baton_proto::exec::marker_reached::Marker;
 use baton_proto::exec::run_request::Kind;
-use baton_proto::exec::RunRequest;
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;

@@ -24,7 +24,8 @@ use super::state::ProcessState;
 use super::ticker::Ticker;
 use crate::error::{SignalError, StartError};
 use crate::limits::{
-    FINISHED_AT_LEAST, FINISHED_MAX, KEPT_SWEEP, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
+    FINISHED_AT_LEAST, FINISHED_MAX, KEPT_SWEEP, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY,
+    STARTED_DELAY_STDIN,
 };
 use crate::records::ProcessKey;
 
@@ -141,9 +142,10 @@ impl ProcessTable {
     ) -> (Vec<Process>, bool) {
         let mut found: Vec<_> = {
             let entries = self.lock();
-            let own = entries.live.iter().filter(|((owner, id), _)| {
-                owner == client && after.is_none_or(|after| *id > after)
-            });
+            let own = entries
+                .live
+                .iter()
+                .filter(|((owner, id), _)| owner == client && after.is_none_or(|after| *id > after));
             own.map(|((_, id), live)| (*id, live.state.clone())).collect()
         };
         found.sort_unstable_by_key(|(id, _)| *id);

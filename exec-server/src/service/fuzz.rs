@@ -11,8 +11,9 @@ use std::task::{Context, Poll, Waker};
 use baton_channel::allow::Peer;
 use baton_channel::fuzz::peer;
 use baton_fuzz::{Input, Script, Target};
-use baton_proto::exec::{self as wire, exited};
-use baton_proto::exec::{Ack, EnvironmentVariable, Family, MarkerReached, Stdin, StdinClose};
+use baton_proto::exec::{
+    self as wire, Ack, EnvironmentVariable, Family, MarkerReached, Stdin, StdinClose, exited,
+};
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -403,7 +404,10 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("marker-unknown", started(1).u8(9).u8(2).u8(5).done()),
         ("marker-without-family", started(0).u8(9).u8(1).done()),
         ("signal", started(1).u8(10).chunk(b"INT").u8(1).u8(5).done()),
-        ("signal-unknown", started(1).u8(10).chunk(b"int").u8(0).u8(5).done()),
+        (
+            "signal-unknown",
+            started(1).u8(10).chunk(b"int").u8(0).u8(5).done(),
+        ),
         ("ack-beyond", started(1).u8(7).u64(u64::MAX).u8(5).done()),
         ("cut", data(started(1), b"half").done()),
         ("gap", started(1).u8(4).u64(9).chunk(b"x").done()),

@@ -18,8 +18,8 @@ use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind as EventKind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{
-    Ack, Attach, Closed, EnvironmentVariable, ExecError, Exited, OutputStream, ProcessEvent, RunRequest, Start,
-    Stdin, StdinClose, WaitRequest, exited,
+    Ack, Attach, Closed, EnvironmentVariable, ExecError, Exited, OutputStream, ProcessEvent, RunRequest,
+    Start, Stdin, StdinClose, WaitRequest, exited,
 };
 use baton_rpc::exec::exec_client::ExecClient;
 pub use baton_support::wait::eventually;

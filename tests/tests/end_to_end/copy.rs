@@ -241,7 +241,8 @@ fn links_fifos_and_sockets_of_a_tree_are_skipped_and_told() {
         ] {
             assert!(copied.stderr.contains(said), "{said:?} in {copied:?}");
         }
-        let json = cp(&testbed, &["-r", "--json", from, to]);
+        let again = format!("{to}-again");
+        let json = cp(&testbed, &["-r", "--json", from, &again]);
         assert_eq!((json.code, &*json.stderr), (1, ""));
         let events = events(&json);
         let count = |event: &str| events.iter().filter(|found| found["event"] == event).count();

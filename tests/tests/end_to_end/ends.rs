@@ -260,7 +260,7 @@ fn a_stopped_exec_server_kills_its_commands_and_the_client_reports_it() {
         .finish()
         .assert_failed(255, "the other end is shutting down; the command is killed");
     testbed.await_exec_server_says(
-        "1 command still runs and has 2s to end; the same signal again ends it at once\n",
+        "1 command still runs and has 2s to end; the same signal again ends it at once",
     );
 }
 
@@ -311,7 +311,8 @@ fn ctrl_c_reaches_a_command_whose_exec_server_stops() {
         "trap 'exit 7' INT; : >{}; while :; do sleep 0.02; done",
         begun.display()
     );
-    let client = Running::start(testbed.exec_with(&["--kill-grace", "10m"], ["sh", "-c", &script]), Input::Open);
+    let exec = testbed.exec_with(&["--kill-grace", "10m"], ["sh", "-c", &script]);
+    let client = Running::start(exec, Input::Open);
     poll("the command runs", || begun.exists().then_some(()));
     signal(&testbed.exec_server, Signal::TERM);
     testbed.await_exec_server_says("has 1h to end");
@@ -329,7 +330,9 @@ fn the_same_signal_again_ends_the_commands_of_a_stopped_exec_server() {
     assert_eq!(mark.processes().len(), FAMILY_SIZE);
     testbed.stop_exec_server();
     assert!(mark.processes().is_empty(), "none outlives the exec-server");
-    client.finish().assert_failed_whatever(255);
+    // Its exit may still arrive: SIGKILL.
+    let finished = client.finish();
+    assert!([255, 137].contains(&finished.code), "{finished:?}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn assert_drawn(text: &str) {
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let absent = ["call", "process.stderr", "start.durable"];
+    let absent = ["call", "process.stderr", "start.durable", "recover"];
     for def in stage::all().filter(|def| !absent.contains(&def.name) && !def.name.starts_with("family.")) {
         let lines = names.iter().filter(|name| **name == def.name).count();
         let is_there = lines == 1 || lines == 0 && may_be_absent(def.name);

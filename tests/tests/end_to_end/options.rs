@@ -61,7 +61,10 @@ fn a_client_with_a_forced_command_may_call_nothing_else() {
             files.list("/").await.map(drop),
             files.read(place(), FilePart::default()).await.map(drop),
             files.hash(place(), None).await.map(drop),
-            files.write(place(), WriteOptions::default(), "new").await.map(drop),
+            files
+                .write(place(), WriteOptions::default(), "new")
+                .await
+                .map(drop),
             files.mkdir(testbed.home.file("new"), None).await.map(drop),
         ];
         for refused in refused {
@@ -99,7 +102,11 @@ fn a_key_that_gains_a_forced_command_is_restricted_in_its_open_session_within_a_
             }
             assert_eq!(client.files().stat("/", true).await.is_ok(), options.is_empty());
         }
-        assert_eq!(client.ping().await.unwrap(), PingedSession::Kept, "the same session");
+        assert_eq!(
+            client.ping().await.unwrap(),
+            PingedSession::Kept,
+            "the same session"
+        );
         client.close().await;
     });
 }
@@ -125,7 +132,9 @@ fn a_key_that_expires_loses_its_session_and_its_processes_within_a_second() {
     );
 
     run(testbed.exec(["true"])).assert_failed(255, "key is not allowed");
-    testbed.await_exec_server_says("refused tester, whose line has expired: to allow it again, change `expires`");
+    testbed.await_exec_server_says(
+        "refused tester, whose line has expired: to allow it again, change `expires`",
+    );
     // The line that the client prints would allow it without its options, so the exec-server does not suggest one.
     assert!(!testbed.exec_server.stderr().contains("NAME clamp"));
     allow_with(&testbed, "expires=\"99991231Z\"");

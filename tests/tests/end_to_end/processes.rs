@@ -52,14 +52,20 @@ fn a_running_command_is_listed_and_killed_by_the_beginning_of_its_id() {
     assert_eq!(process["argv"], serde_json::json!(["sleep", "1000"]));
     assert_eq!(process["pid"].as_i64(), Some(mark.processes()[0].into()));
     let table = run(baton(&testbed.home, &testbed, &["ps"]));
-    assert!(table.text().contains("running  chat    sleep 1000\n"), "{table:?}");
+    assert!(
+        table.text().contains("running  chat    sleep 1000\n"),
+        "{table:?}"
+    );
 
     kill(&testbed, &[&id(process)[..8]]).assert_printed("");
     let finished = client.finish();
     assert_eq!((finished.code, finished.signal), (143, None), "{finished:?}");
     assert!(ps(&testbed.home, &testbed).is_empty());
     let table = run(baton(&testbed.home, &testbed, &["ps"]));
-    assert!(table.stderr.contains("no command of this client's key runs"), "{table:?}");
+    assert!(
+        table.stderr.contains("no command of this client's key runs"),
+        "{table:?}"
+    );
     kill(&testbed, &[id(process)]).assert_failed(255, "or it has ended; `baton ps` lists those that run");
 }
 
@@ -73,8 +79,8 @@ fn any_signal_is_sent_by_name_and_sigkill_is_immediate() {
     poll("it ignores SIGTERM", || {
         let pid = mark.processes()[0];
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
         (ignored >> 14 & 1 == 1).then_some(())
     });
     let processes = ps(&testbed.home, &testbed);
@@ -82,7 +88,8 @@ fn any_signal_is_sent_by_name_and_sigkill_is_immediate() {
     kill(&testbed, &["-s", "sigusr2", id(&processes[0])]).assert_printed("");
     assert_eq!(client.finish().code, 9);
 
-    let client = endless(&testbed, &mark, &["--kill-grace", "10m"], &["sh", "-c", "trap '' TERM INT; read -r line"]);
+    let command = ["sh", "-c", "trap '' TERM INT; read -r line"];
+    let client = endless(&testbed, &mark, &["--kill-grace", "10m"], &command);
     let processes = ps(&testbed.home, &testbed);
     let begun = Instant::now();
     kill(&testbed, &["-s", "KILL", id(&processes[0])]).assert_printed("");

@@ -82,7 +82,9 @@ fn a_line_taken_off_the_allow_list_ends_a_command_in_its_kill_grace_within_a_sec
     let options = ["--env", mark.variable(), "--timeout", "1s", "--kill-grace", "10m"];
     let script = ["sh", "-c", "trap '' TERM; sleep 300"];
     let timed_out = Running::start(testbed.exec_with(&options, script), Input::Open);
-    timed_out.finish().assert_failed(124, "did not end before its timeout");
+    timed_out
+        .finish()
+        .assert_failed(124, "did not end before its timeout");
     // No session is left, and the command ignores that it was asked to end.
     std::thread::sleep(SOON);
     assert_eq!(mark.processes().len(), 2);

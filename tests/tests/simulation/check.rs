@@ -409,28 +409,18 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             let Some((attempt, call)) = facts.call_of(*run, spawn) else {
                 continue;
             };
-            let is_start = |record: &Recorded| {
-                spawn.position.is_some_and(|position| {
-                    position.span == childs_parent(position.trace, record.envelope)
-                })
-            };
-            // The others are of calls that attached to the process.
-            let (records, others): (Vec<_>, Vec<_>) = facts
-                .records_of(call, Side::Server)
-                .into_iter()
-                .partition(|record| is_start(record));
-            if others.iter().any(|record| record.has_process) {
-                details.push(format!("{attempt:?}: another call recorded the process"));
-            }
+            let records = facts.records_of(call, Side::Server);
+            // A call that attaches to the process again is recorded without it.
+            let times = records.iter().filter(|record| record.has_process).count();
             let crashed = facts.crashed.contains(&spawn.epoch);
-            if records.len() > 1 || (records.is_empty() && !crashed) {
-                let times = records.len();
+            if times > 1 || (times == 0 && !crashed) {
                 details.push(format!(
-                    "{attempt:?} was recorded {times} times by the server that ran it"
+                    "{attempt:?}: its process was recorded {times} times by the server that ran it"
                 ));
             }
-            if !crashed && records.iter().any(|record| !record.has_process) {
-                details.push(format!("{attempt:?}: the record has no process span"));
+            let calls: HashSet<_> = records.iter().map(|record| record.envelope).collect();
+            if calls.len() < records.len() {
+                details.push(format!("{attempt:?}: a call was recorded twice by the server"));
             }
         }
     }
@@ -456,17 +446,22 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
         let Some(envelope) = clients.first().map(|record| record.envelope) else {
             continue;
         };
-        for record in facts.records_of(call, Side::Server) {
+        let servers = facts.records_of(call, Side::Server);
+        for record in &servers {
             if record.parent != Some(envelope) {
                 details.push(format!(
                     "{attempt:?}: the server's spans have another call as parent"
                 ));
             }
         }
+        // A start that is repeated after the loss of its session is a call of its own in the same envelope.
+        let mut ids = vec![envelope];
+        ids.extend(servers.iter().map(|record| record.envelope));
         for spawn in facts.runs.get(&attempt.run).iter().flat_map(|run| &run.spawns) {
+            let is_of = |id: &SpanId, span: SpanId| span == childs_parent(caller.trace, *id);
             if let Some(position) = spawn.position
                 && position.trace == caller.trace
-                && position.span != childs_parent(caller.trace, envelope)
+                && !ids.iter().any(|id| is_of(id, position.span))
             {
                 details.push(format!("{attempt:?}: the process got another span as parent"));
             }

@@ -68,7 +68,9 @@ pub(crate) enum ReceivedEvent {
     Started,
     Output(Output, Bytes),
     Exited(ExitStatus),
-    Closed { truncated: bool },
+    Closed {
+        truncated: bool,
+    },
     /// This many events are missing.
     Gap(u64),
 }

@@ -25,7 +25,10 @@ fn run(bytes: &[u8]) {
     assert_eq!(reported, bad, "the first bad lines are reported");
     for bad in &parsed.bad {
         let text = bad.reason.to_string();
-        assert!(!text.chars().any(char::is_control) && text.len() < 2_000, "{text:?}");
+        assert!(
+            !text.chars().any(char::is_control) && text.len() < 2_000,
+            "{text:?}"
+        );
     }
     for (key, client) in &parsed.entries {
         let Ok(client) = client else { continue };

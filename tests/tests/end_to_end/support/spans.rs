@@ -41,7 +41,7 @@ pub(crate) enum At {
 /// The stages of an `echo` that prints only to stdout.
 fn of_echo(session: Session) -> impl Iterator<Item = &'static StageDef> {
     stage::all().filter(move |def| {
-        !["process.stderr", "start.durable"].contains(&def.name)
+        !["process.stderr", "start.durable", "recover"].contains(&def.name)
             && !def.name.starts_with("family.")
             && (session == Session::Cold || !def.name.starts_with("connect."))
     })

@@ -27,7 +27,10 @@ fn recorded(side: Side, trace: u128) -> Event {
         side,
         trace: TraceId::from(trace),
         envelope: envelope(trace),
-        parent: (side == Side::Client).then_some(caller(trace).span),
+        parent: Some(match side {
+            Side::Client => caller(trace).span,
+            Side::Server => envelope(trace),
+        }),
         has_process: true,
         misplaced: Vec::new(),
     })
@@ -397,7 +400,7 @@ fn a_wrong_trace_and_a_wrong_parent_are_found() {
         let Event::Recorded(mut record) = recorded(Side::Server, 5) else {
             unreachable!()
         };
-        record.envelope = SpanId::from(1);
+        record.parent = Some(SpanId::from(1));
         replace(events, recorded(Side::Server, 5), Event::Recorded(record));
     });
     breaks(claim, |events| {
