@@ -54,7 +54,9 @@ impl Connection {
     /// Called when a session of this connection was accepted. From then on the peer may send longer frames.
     pub(crate) fn begins_session(&self) {
         if !self.had_session.swap(true, Relaxed)
-            && let Some(more) = self.reserve(SESSION_CONNECTION_BYTES)
+            && let Some(more) = self
+                .budget
+                .reserve_optional(self.account(), SESSION_CONNECTION_BYTES)
         {
             let _ = self.more.set(more);
         }
@@ -71,8 +73,11 @@ impl Connection {
 
     /// Reserves memory for incoming data; `None` if the address's share is used up.
     pub(crate) fn reserve(&self, bytes: usize) -> Option<MemoryReservation> {
-        let account = MemoryAccount::of(self.network(), None);
-        self.budget.reserve(account, bytes).ok()
+        self.budget.reserve(self.account(), bytes).ok()
+    }
+
+    fn account(&self) -> MemoryAccount {
+        MemoryAccount::of(self.network(), None)
     }
 
     pub(crate) fn take_session(&self) -> Option<Slot<()>> {

@@ -59,7 +59,8 @@ pub const PIN_FACTOR: usize = 2;
 pub const CONNECTION_BYTES: usize = 80 * 1024;
 
 /// Reserved in addition once a connection has had a session: the relay then reads [`READ_BYTES`] at a time, which is
-/// 409 such entries. If this cannot be reserved, it continues to read [`EARLY_READ_BYTES`].
+/// 409 such entries. It is reserved only of the first three quarters of an address's share, so that it takes no room
+/// from connections and sessions; a connection without it continues to read [`EARLY_READ_BYTES`].
 pub const SESSION_CONNECTION_BYTES: usize = 112 * 1024;
 
 /// Reserved for the TLS of a connection: rustls buffers 64 KiB in each direction, and a record. An idle one takes about

@@ -66,13 +66,34 @@ impl MemoryBudget {
         account: MemoryAccount,
         bytes: usize,
     ) -> Result<MemoryReservation, MemoryExhausted> {
-        let mut reservation = MemoryReservation {
+        let mut reservation = self.empty(account);
+        reservation.grow(bytes)?;
+        Ok(reservation)
+    }
+
+    /// Reserves memory that its holder can do without, of three quarters of the shares: the last quarter is left to
+    /// those that would be refused.
+    pub(crate) fn reserve_optional(
+        self: &Arc<Self>,
+        account: MemoryAccount,
+        bytes: usize,
+    ) -> Option<MemoryReservation> {
+        let mut reservation = self.empty(account);
+        reservation.grow_within(bytes, self.share() / 4 * 3).ok()?;
+        Some(reservation)
+    }
+
+    fn empty(self: &Arc<Self>, account: MemoryAccount) -> MemoryReservation {
+        MemoryReservation {
             budget: self.clone(),
             account,
             bytes: 0,
-        };
-        reservation.grow(bytes)?;
-        Ok(reservation)
+        }
+    }
+
+    /// What an address and an exec-server may occupy.
+    fn share(&self) -> usize {
+        self.bytes / 2
     }
 
     #[cfg(test)]
@@ -96,7 +117,10 @@ impl MemoryReservation {
 
     /// Reserves more, if the shares of its account and the budget allow it.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), MemoryExhausted> {
-        let share = self.budget.bytes / 2;
+        self.grow_within(bytes, self.budget.share())
+    }
+
+    fn grow_within(&mut self, bytes: usize, share: usize) -> Result<(), MemoryExhausted> {
         let used = &mut *self.budget.lock();
         let of = |used: Option<&usize>| used.copied().unwrap_or(0);
         if of(used.sites.get(&self.account.site)) + bytes > share {
@@ -182,6 +206,18 @@ mod tests {
             Network::of([192, 0, 2, host].into()),
             Some(ExecServerId([server; 16])),
         )
+    }
+
+    #[test]
+    fn what_its_holder_can_do_without_leaves_a_quarter_of_the_share() {
+        let budget = MemoryBudget::new(80);
+        let first = budget.reserve_optional(account(1, 1), 30).unwrap();
+        assert!(budget.reserve_optional(account(1, 1), 1).is_none());
+        assert!(budget.reserve_optional(account(2, 1), 1).is_none());
+        let rest = budget.reserve(account(1, 1), 10).unwrap();
+        assert_eq!(budget.used(), 40);
+        drop((first, rest));
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
