@@ -12,8 +12,8 @@
 //! the answer without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one
 //! client may have. `reporter` calls the observer of [`crate::records`].
 //!
-//! `signal` are the signals that a client sends, which wait for the driver; `listing` is what it is told of its
-//! processes.
+//! `signal` are the signals that a client sends, which wait for the driver; `listing` describes a process in its client's
+//! list.
 //!
 //! Six state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
 //! of its family), `grace` (how long it outlives its session), `stop` (why it is killed, and how much time it has),

@@ -158,6 +158,7 @@ pub(crate) async fn run<B: Backend>(
         tells_stdin,
     );
     let deadline = deadline.map(|CallDeadline(at)| at);
+    let has_grace = !grace.is_zero();
     state.starts(group.pid(), exec.clone(), Grace::new(grace, deadline), kill_grace);
     let mut driver = Driver::<B> {
         exec,
@@ -181,12 +182,13 @@ pub(crate) async fn run<B: Backend>(
         end,
         context,
         sees_ids: client.sees_ids(),
+        has_grace,
         is_in_grace: false,
         revocations,
     };
     tokio::spawn(async move {
         let stdin = Stdin::new(stdin);
-        let pump = |requests| stdin::pump(requests, &stdin, family.is_some(), &state);
+        let pump = |requests| stdin::pump(requests, &stdin, family.is_some(), has_grace, &state);
         driver.drive(pin!(Some(pump(requests))), &stdin, pump).await;
         // The answer is sent before the rest is dropped.
         yield_now().await;
@@ -273,6 +275,8 @@ struct Driver<B: Backend> {
     context: Option<TraceContext>,
     /// Whether the client may receive trace ids.
     sees_ids: bool,
+    /// Whether another call may attach.
+    has_grace: bool,
     /// The session of its call was lost, and no other call has attached.
     is_in_grace: bool,
     /// `None` without a grace, and once the process is watched.
@@ -289,11 +293,12 @@ impl<B: Backend> Driver<B> {
         pump: impl Fn(Streaming<RunRequest>) -> F,
     ) {
         poll_fn(|cx| {
-            if let Some(Attaching {
-                lease,
-                requests: new,
-                end,
-            }) = self.state.take_attaching()
+            if self.has_grace
+                && let Some(Attaching {
+                    lease,
+                    requests: new,
+                    end,
+                }) = self.state.take_attaching()
             {
                 requests.set(None);
                 (self.lease, self.end) = (lease, end);

@@ -188,12 +188,12 @@ impl ProcessState {
         }
     }
 
-    /// Sets what its client is told of the process.
+    /// Sets the description in its client's list.
     pub(super) fn describe(&self, description: Description) {
         let _ = self.description.set(description);
     }
 
-    /// What its client is told of the process, without its id; `None` before it was created.
+    /// The process as its client's list shows it, without its id; `None` before it was created.
     pub(super) fn listed(&self) -> Option<Process> {
         let description = self.description.get()?;
         let inner = self.lock();
@@ -327,12 +327,9 @@ impl ProcessState {
         }
     }
 
-    /// The process has taken this many bytes of input, where its client may attach again.
+    /// The process, which has a grace, has taken this many bytes of input.
     pub(super) fn stdin_taken(&self, bytes: u64) {
         let mut inner = self.lock();
-        if inner.grace.limit().is_zero() {
-            return;
-        }
         inner.stdin.taken = bytes;
         if inner.stdin.is_worth_telling() {
             wake(inner.follower.take());

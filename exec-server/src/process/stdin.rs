@@ -105,6 +105,7 @@ pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
     stdin: &Stdin<impl AsyncWrite + Unpin>,
     has_family: bool,
+    has_grace: bool,
     state: &ProcessState,
 ) -> Result<(), RequestError> {
     let mut input = stdin.0.lock().await;
@@ -114,7 +115,9 @@ pub(super) async fn pump(
                 input.order.data(stdin.offset, stdin.data.len())?;
                 input.chunk = stdin.data;
                 input.write().await;
-                state.stdin_taken(input.written);
+                if has_grace {
+                    state.stdin_taken(input.written);
+                }
             }
             Some(Kind::StdinClose(close)) => {
                 input.order.close(close.offset)?;
