@@ -214,7 +214,7 @@ async fn input_goes_on_where_the_process_took_it(method: SpawnMethod) {
     let input: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
     let cat = Start {
         stdin: true,
-        ..graced(&["sh", "-c", &format!("{wait}; exec cat")])
+        ..graced(&["sh", "-c", &format!("{wait}; cat; printf end")])
     };
     let mut client = Client::start(&host, cat).await;
     client.requests().stdin(0, input.clone()).await;
@@ -241,11 +241,13 @@ async fn input_goes_on_where_the_process_took_it(method: SpawnMethod) {
     let rest = input[taken(&attached)..].to_vec();
     client.requests().stdin(attached.stdin_offset, rest).await;
     client.requests().close_stdin(input.len() as u64).await;
-    client.read(input.len()).await;
+    // The end of the input has arrived. The session could be lost before, as soon as all output has come back.
+    client.read(input.len() + "end".len()).await;
     client.lose();
     assert!(client.attach().await.stdin_closed);
     let (stdout, status) = client.finish().await;
-    assert!(stdout == input, "{} bytes of {}", stdout.len(), input.len());
+    let expected = [&input[..], b"end"].concat();
+    assert!(stdout == expected, "{} bytes of {}", stdout.len(), expected.len());
     assert_eq!(status, exited::Status::Code(0));
 }
 
