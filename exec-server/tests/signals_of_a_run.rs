@@ -42,7 +42,8 @@ async fn client_with_signals() -> Client {
 
 /// Starts a shell with these traps, and waits until they are set.
 async fn start(client: &Client, traps: &str, kill_grace: Duration) -> (Run, Stdin) {
-    let script = format!("{traps}; echo ready; while :; do sleep 0.02; done");
+    // The shell says which signal has ended its `sleep`.
+    let script = format!("exec 2>/dev/null; {traps}; echo ready; while :; do sleep 0.02; done");
     let command = Command::new("sh").arg("-c").arg(script).kill_grace(kill_grace);
     let (mut run, stdin) = client.start(command).await.unwrap();
     prints(&mut run, "ready\n").await;

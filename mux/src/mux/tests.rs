@@ -7,6 +7,7 @@ use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, S
 use baton_trace::record::Anchor;
 use proptest::prelude::*;
 use prost::Message;
+use prost::encoding::encode_varint;
 
 use super::*;
 use crate::frame::{self, FrameError, Kind};
@@ -1226,8 +1227,11 @@ fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first
     client.open(now.instant, &head(), None).unwrap();
     let mut first = message(&mut client, now).unwrap();
     assert!(!client.owes_hello());
-    let features = Features::SUPPORTED.bits() as u8;
-    assert_eq!(first[..12], [11, 0, 0, 4, 0, 0, 0, 0, 8, 2, 16, features]);
+    let mut features = Vec::new();
+    encode_varint(Features::SUPPORTED.bits(), &mut features);
+    let header = [11, 0, 0, 3 + features.len() as u8, 0, 0, 0, 0];
+    let expected = [&header[..], &[8, 2, 16], &features].concat();
+    assert_eq!(first[..expected.len()], expected);
     let kinds: Vec<_> = std::iter::from_fn(|| frame::next(&mut first).unwrap()).collect();
     let kinds: Vec<_> = kinds.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [Kind::Hello, Kind::Ping, Kind::Head]);
@@ -1235,7 +1239,7 @@ fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first
     let mut client = Mux::new(Role::Client, now.instant);
     client.give_up(go_away::Reason::ProtocolError, "test");
     let last = message(&mut client, now).unwrap();
-    assert_eq!((last[0], last[12]), (11, 8));
+    assert_eq!((last[0], last[expected.len()]), (11, 8));
 }
 
 /// The result of a new server for this first message.
