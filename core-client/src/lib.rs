@@ -48,7 +48,9 @@ pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };
 pub use baton_proto::{ProcessId, Signal, UnknownSignal};
+pub use baton_trace::call_end::CallEnd;
 pub use baton_trace::family::Family;
+pub use baton_trace::w3c::Traceparent;
 pub use client::{Client, Output, PingedSession};
 pub use command::Command;
 pub use copy::{CopyError, CopyEvent, CopyMeter, CopyOptions, CopyProgress, FileCopy};

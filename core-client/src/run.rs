@@ -10,6 +10,7 @@ use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
 use baton_trace::family::FamilySummary;
 use baton_trace::record::CallRecord;
+use baton_trace::w3c::Traceparent;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
@@ -125,6 +126,8 @@ pub struct Run {
     next_seq: Option<u64>,
     received: ReceivedBytes,
     phase: RunPhase,
+    trace: Option<Traceparent>,
+    call_end: Option<CallEnd>,
     grace: Duration,
     signaller: Signaller,
 }
@@ -165,6 +168,8 @@ impl Run {
             next_seq: Some(1),
             received,
             phase: RunPhase::Starting,
+            trace: None,
+            call_end: None,
             grace: Duration::ZERO,
             signaller: Signaller::default(),
         }
@@ -200,6 +205,24 @@ impl Run {
             has_gap: seq > 0,
             ..self
         }
+    }
+
+    /// The number (`seq`) of the last event that [`next`](Self::next) has returned; 0 before the first. After
+    /// [`Event::Gap`] it is the number of the last missing event. The exec-server counts each command's events from 1.
+    pub fn last_seq(&self) -> u64 {
+        self.seen()
+    }
+
+    /// The context of the exec-server's span of the process, after [`Event::Exited`]. `None` before it, and if the
+    /// exec-server gives this client no trace ids.
+    pub fn trace(&self) -> Option<Traceparent> {
+        self.trace
+    }
+
+    /// Why the exec-server killed the process, after [`Event::Exited`]. `None` before it, and if the exec-server did not
+    /// kill the process.
+    pub fn call_end(&self) -> Option<CallEnd> {
+        self.call_end
     }
 
     /// The `seq` of the last event that the caller has.
@@ -410,9 +433,14 @@ impl Run {
                 }
                 self.phase = RunPhase::Exited;
                 let status = ExitStatus::of(&exited)?;
+                self.call_end = CallEnd::from_wire(exited.call_end());
+                self.trace = exited
+                    .trace
+                    .as_ref()
+                    .and_then(|trace| Traceparent::decode_binary(&trace.traceparent));
                 if let Some(traced_command) = &self.traced_command {
                     let exit = CommandExit::from(status);
-                    traced_command.ended(match CallEnd::from_wire(exited.call_end()) {
+                    traced_command.ended(match self.call_end {
                         None => CommandEnd::by_itself(exit),
                         Some(call_end) => CommandEnd::cut_short(exit, call_end),
                     });

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
-use baton_core_client::{Client, Command, Event, ExitStatus, ProcessError, Run, Seed, Signal, Stdin};
+use baton_core_client::{
+    CallEnd, Client, Command, Event, ExitStatus, ProcessError, Run, Seed, Signal, Stdin,
+};
 use baton_exec_server::ExecService;
 use baton_proto::Features;
 use baton_relay::{Config, Relay};
@@ -162,4 +164,20 @@ async fn an_exec_server_without_the_feature_is_sent_no_signal() {
     // The command runs on.
     let next = tokio::time::timeout(Duration::from_millis(100), run.next()).await;
     assert!(next.is_err(), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_run_tells_the_number_of_each_event_and_why_it_ended() {
+    let client = client_with_signals().await;
+    let (mut run, _stdin) = start(&client, "trap '' TERM", Duration::from_millis(50)).await;
+    assert_eq!(run.last_seq(), 2, "started and one output");
+    assert_eq!((run.trace(), run.call_end()), (None, None), "it has not exited");
+    run.terminate(Signal::Term).await.unwrap();
+    let mut seq = run.last_seq();
+    while let Some(event) = bounded(run.next()).await.unwrap() {
+        seq += 1;
+        assert_eq!(run.last_seq(), seq, "{event:?}");
+    }
+    assert!(run.trace().is_some(), "this client gets trace ids");
+    assert_eq!(run.call_end(), Some(CallEnd::Reset));
 }
