@@ -174,6 +174,7 @@ impl Cloning {
             arguments: argv.iter().copied().map(text).collect::<io::Result<_>>()?,
             environment: Environment::new(Some(Arc::clone(&self.environment)), Vec::new()),
             cwd: None,
+            terminal: false,
         };
         let stdin = match input {
             Input::Null => None,

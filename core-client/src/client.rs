@@ -205,6 +205,7 @@ impl Client {
     pub async fn start(&self, command: Command) -> Result<(Run, Stdin), RunError> {
         let (requests, queued) = mpsc::channel(limits::OUTBOX);
         let has_family = command.family.is_some();
+        let has_terminal = command.has_terminal();
         let run = self.call(command, Some((requests.clone(), queued))).await?;
         let markers = match has_family {
             false => MarkerSupport::NoFamily,
@@ -212,7 +213,7 @@ impl Client {
             true => MarkerSupport::NotSupported,
         };
         let stdin = Stdin::new(requests, markers, self.takes_signals());
-        Ok((run.with_markers(markers), stdin))
+        Ok((run.with_markers(markers).with_terminal(has_terminal), stdin))
     }
 
     /// Whether the exec-server of the current session takes signals.
@@ -238,7 +239,11 @@ impl Client {
             parent: None,
             deadline: None,
         };
-        let Continued { events, grace } = target.attach(after_seq, true).await?;
+        let Continued {
+            events,
+            grace,
+            has_terminal,
+        } = target.attach(after_seq, true).await?;
         let signaller = match self.takes_signals() {
             true => Signaller::of_run(self.channel.clone(), process, None, Some(&requests)),
             false => Signaller::default(),
@@ -246,6 +251,7 @@ impl Client {
         let run = Run::new(events, Some(requests.clone()), None, None)
             .with_grace(grace)
             .with_signaller(signaller)
+            .with_terminal(has_terminal)
             .after(after_seq)
             .recoverable(target);
         let stdin = Stdin::new(requests, MarkerSupport::NoFamily, self.takes_signals());
@@ -308,6 +314,13 @@ impl Client {
 
     /// Makes the call. Without `requests` the request stream ends after the start.
     async fn call(&self, mut command: Command, requests: Option<RequestQueue>) -> Result<Run, RunError> {
+        if command.needs_terminals() {
+            // An exec-server without them would ignore what it does not know, and run something else.
+            self.connect().await?;
+            if !self.channel.features().has(Features::TERMINALS) {
+                return Err(RunError::NoTerminals);
+            }
+        }
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let (record_to, grace) = (command.record_to.clone(), command.grace);

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::error::DisplayNames;
 use crate::limits;
 use crate::recovery::OnRecovery;
+use crate::terminal::WindowSize;
 
 /// A command for a remote machine. No shell is involved: the program is looked up in the remote `PATH`.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct Command {
     env: Vec<(OsString, OsString)>,
     clear_env: bool,
     drain: Option<Duration>,
+    terminal: Option<WindowSize>,
+    login_shell: bool,
     pub(crate) grace: Duration,
     kill_grace: Option<Duration>,
     pub(crate) on_recovery: Option<OnRecovery>,
@@ -62,6 +65,8 @@ impl Command {
             env: Vec::new(),
             clear_env: false,
             drain: None,
+            terminal: None,
+            login_shell: false,
             grace: Duration::ZERO,
             kill_grace: None,
             on_recovery: None,
@@ -78,6 +83,36 @@ impl Command {
             record_to: None,
             parent: None,
         }
+    }
+
+    /// Runs a line in the login shell of the exec-server's user, or that shell interactively, without a line. Nothing is
+    /// quoted: the shell interprets the line. Do not add arguments. An exec-server that does not know terminals refuses
+    /// it.
+    pub fn login_shell(line: Option<impl AsRef<OsStr>>) -> Self {
+        Self {
+            argv: line.map(|line| line.as_ref().to_owned()).into_iter().collect(),
+            login_shell: true,
+            ..Self::new("")
+        }
+    }
+
+    /// Gives the command a terminal of this size, as its standard streams and its controlling terminal: use
+    /// [`Client::start`](crate::Client::start). All its output is [`Event::Stdout`](crate::Event::Stdout). What is
+    /// written to its [`Stdin`](crate::Stdin) is what a person would type, and the end of it is typed too, which a
+    /// program that reads single keys does not take for an end. Set `TERM` by [`env`](Self::env). If the session of a
+    /// command with a [`grace`](Self::grace) is lost, it keeps its terminal.
+    pub fn terminal(mut self, size: WindowSize) -> Self {
+        self.terminal = Some(size);
+        self
+    }
+
+    /// Whether an exec-server that does not know terminals would run something else.
+    pub(crate) fn needs_terminals(&self) -> bool {
+        self.terminal.is_some() || self.login_shell
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.terminal.is_some()
     }
 
     /// Adds an argument.
@@ -287,6 +322,8 @@ impl Command {
                 .kill_grace
                 .map(|limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)),
             tell_stdin: stdin && !self.grace.is_zero(),
+            terminal: self.terminal.map(WindowSize::to_wire),
+            login_shell: self.login_shell,
         }
     }
 }

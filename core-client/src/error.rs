@@ -61,6 +61,13 @@ pub enum RunError {
     /// The exec-server violated the protocol, for instance by omitting an event.
     #[error("the exec-server violated the protocol: {0}")]
     Protocol(&'static str),
+    /// The command needs a terminal or a login shell, and the exec-server's version is too old for them. Nothing was
+    /// started.
+    #[error(
+        "this exec-server has no terminals and no login shell, because its version is too old; update it, or run a \
+        command without a terminal"
+    )]
+    NoTerminals,
     /// Any other error, with the exec-server's message.
     #[error("{}", status_text(.0))]
     Rpc(Status),
@@ -104,6 +111,8 @@ pub enum StartFailure {
     Superseded,
     /// An event that the process has not had.
     InvalidAttach,
+    /// A resize of a command without a terminal.
+    InvalidResize,
 }
 
 impl StartFailure {
@@ -126,6 +135,7 @@ impl StartFailure {
             Kind::NoGrace => Self::NoGrace,
             Kind::Superseded => Self::Superseded,
             Kind::InvalidAttach => Self::InvalidAttach,
+            Kind::InvalidResize => Self::InvalidResize,
             Kind::Unspecified => return None,
         })
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_proto::exec::run_request::Kind;
-use baton_proto::exec::{Attached, RunRequest, Stdin, StdinClose};
+use baton_proto::exec::{Attached, RunRequest, Stdin, StdinClose, WindowSize};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
@@ -36,6 +36,8 @@ struct KeptInput {
     is_reported: bool,
     /// The process takes no more input.
     is_refused: bool,
+    /// The last size of the terminal, which another call sends again.
+    size: Option<WindowSize>,
 }
 
 /// The position of one call.
@@ -43,6 +45,8 @@ struct KeptInput {
 struct Cursor {
     offset: u64,
     has_closed: bool,
+    /// What is sent before all else.
+    size: Option<WindowSize>,
 }
 
 impl Outbox {
@@ -56,6 +60,7 @@ impl Outbox {
                 is_closed: false,
                 is_reported: true,
                 is_refused: false,
+                size: None,
             }),
             room: Notify::new(),
         })
@@ -90,6 +95,7 @@ impl Outbox {
         let cursor = Cursor {
             offset,
             has_closed: false,
+            size: self.kept().size,
         };
         stream::unfold((self, cursor), |(outbox, mut cursor)| async move {
             let request = outbox.next(&mut cursor).await?;
@@ -100,6 +106,10 @@ impl Outbox {
     /// Cancellation safe: input that was taken out of the queue is kept.
     async fn next(&self, cursor: &mut Cursor) -> Option<RunRequest> {
         loop {
+            if let Some(size) = cursor.size.take() {
+                let kind = Some(Kind::Resize(size));
+                return Some(RunRequest { kind });
+            }
             if let Some(kind) = self.kept().after(cursor) {
                 return Some(RunRequest { kind: Some(kind) });
             }
@@ -111,7 +121,12 @@ impl Outbox {
             match request.kind {
                 Some(Kind::Stdin(chunk)) => kept.push(chunk.data),
                 Some(Kind::StdinClose(_)) => kept.is_closed = true,
-                other => return Some(RunRequest { kind: other }),
+                other => {
+                    if let Some(Kind::Resize(size)) = &other {
+                        kept.size = Some(*size);
+                    }
+                    return Some(RunRequest { kind: other });
+                }
             }
         }
     }
@@ -252,6 +267,26 @@ mod tests {
         outbox.attached(&attached(6), false);
         assert_eq!(sent(&outbox, 6), ["6."]);
         assert_eq!(outbox.kept().bytes, 0);
+    }
+
+    #[test]
+    fn a_second_call_sends_the_last_size_of_the_terminal_first() {
+        let (sender, queued) = mpsc::channel(8);
+        let outbox = Outbox::new(queued);
+        let resize = |columns| RunRequest {
+            kind: Some(Kind::Resize(WindowSize {
+                columns,
+                ..WindowSize::default()
+            })),
+        };
+        for request in [resize(1), chunk(b"abc"), resize(2)] {
+            sender.try_send(request).unwrap();
+        }
+        assert_eq!(sent(&outbox, 0).len(), 3);
+        let again = sent(&outbox, 0);
+        assert_eq!(again.len(), 2);
+        assert!(again[0].contains("columns: 2"), "{again:?}");
+        assert_eq!(again[1], "0:abc");
     }
 
     #[test]

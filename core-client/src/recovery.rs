@@ -74,6 +74,7 @@ pub(crate) struct Continued {
     pub(crate) events: Streaming<ProcessEvent>,
     /// How long the process outlives a further loss.
     pub(crate) grace: Duration,
+    pub(crate) has_terminal: bool,
 }
 
 /// An attempt to attach again, which ends when it is dropped. With the mutex, a [`Run`](crate::Run) can be shared.
@@ -194,8 +195,11 @@ impl Target {
             Some(EventKind::Attached(answer)) => {
                 // Fails without further requests, or if the call has ended.
                 let _ = attached.send(answer);
-                let grace = Duration::from_millis(answer.grace_ms.into());
-                Ok(Continued { events, grace })
+                Ok(Continued {
+                    events,
+                    grace: Duration::from_millis(answer.grace_ms.into()),
+                    has_terminal: answer.terminal,
+                })
             }
             _ => Err(RunError::Protocol("an Attach that was not answered by Attached")),
         }

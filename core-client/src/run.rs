@@ -20,6 +20,7 @@ use crate::limits;
 use crate::marker::{MarkerError, MarkerSupport};
 use crate::recovery::{OnRecovery, Recovering, Target};
 use crate::signal::Signaller;
+use crate::terminal::{Resizer, WindowSize};
 
 /// One event of a command. Events arrive in the order in which the exec-server read them, without gaps other than
 /// [`Gap`](Self::Gap).
@@ -130,6 +131,7 @@ pub struct Run {
     call_end: Option<CallEnd>,
     grace: Duration,
     signaller: Signaller,
+    has_terminal: bool,
 }
 
 /// The received bytes of output, compared with the exec-server's counts at the end.
@@ -172,6 +174,7 @@ impl Run {
             call_end: None,
             grace: Duration::ZERO,
             signaller: Signaller::default(),
+            has_terminal: false,
         }
     }
 
@@ -291,6 +294,33 @@ impl Run {
     /// Sends signals to this command, in another task than the one that reads its events.
     pub fn signaller(&self) -> Signaller {
         self.signaller.clone()
+    }
+
+    pub(crate) fn with_terminal(self, has_terminal: bool) -> Self {
+        Self { has_terminal, ..self }
+    }
+
+    /// Whether the command has a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.has_terminal
+    }
+
+    /// Changes the size of the command's terminal. The command's foreground process group gets SIGWINCH.
+    ///
+    /// It follows the input that was written before. Waits while the queue of requests is full, because the command
+    /// reads slowly. If the session of a command with a grace is lost, the last size is sent again. Cancellation safe:
+    /// a dropped call has sent nothing.
+    ///
+    /// # Errors
+    /// [`ProcessError::NotSupported`] if the command has no terminal; [`ProcessError::Ended`] once its requests have
+    /// ended.
+    pub async fn resize(&self, size: WindowSize) -> Result<(), ProcessError> {
+        self.resizer().resize(size).await
+    }
+
+    /// Changes the size of the command's terminal, in another task than the one that reads its events.
+    pub fn resizer(&self) -> Resizer {
+        Resizer::new(self.requests.as_ref().filter(|_| self.has_terminal))
     }
 
     /// Reports that the session with the program has begun: its handshake was acknowledged, or the first request was

@@ -125,9 +125,15 @@ pub enum InvalidStart {
     /// Not 16 bytes.
     #[error("epoch must be 16 bytes")]
     Epoch,
-    /// No program.
+    /// No program, and no login shell.
     #[error("argv is empty")]
     EmptyArgv,
+    /// A login shell takes one line.
+    #[error("a login shell takes one line or none, and argv has more entries")]
+    LoginShell,
+    /// A terminal without stdin, or larger than any.
+    #[error("a terminal needs stdin, and has at most 65535 columns, rows and pixels")]
+    Terminal,
     /// The operating system ends a string there.
     #[error("an argument contains a NUL byte")]
     NulInArgv,
@@ -218,6 +224,12 @@ pub enum RequestError {
     /// A `Signal` without the name of a POSIX signal.
     #[error("a Signal has no name of a POSIX signal: send one like INT, in upper case and without SIG")]
     UnknownSignal,
+    /// The process has no terminal.
+    #[error("a resize for a process without a terminal: Start did not ask for one")]
+    NoTerminal,
+    /// Larger than any terminal.
+    #[error("a terminal has at most 65535 columns, rows and pixels")]
+    WindowSize,
     /// Not a request, or too long.
     #[error("a request could not be read")]
     Unreadable,
@@ -341,6 +353,7 @@ impl From<RequestError> for Status {
             RequestError::MarkerWithoutFamily | RequestError::UnknownMarker => Kind::InvalidMarker,
             RequestError::UnknownSignal => Kind::InvalidSignal,
             RequestError::LateAttach => Kind::InvalidAttach,
+            RequestError::NoTerminal | RequestError::WindowSize => Kind::InvalidResize,
             RequestError::SecondStart | RequestError::Unknown | RequestError::Unreadable => {
                 Kind::InvalidStart
             }

@@ -170,6 +170,7 @@ impl<S> Builder<S> {
             Features::WRITE_FILES,
             Features::SIGNALS,
             Features::RESUME_WRITES,
+            Features::TERMINALS,
         ];
         let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {

@@ -22,6 +22,9 @@ impl Features {
     pub const SIGNALS: u32 = 6;
     /// Feature 7: the exec-server takes `WriteStart.resume` in a `Write` of `baton.files.v1.Files`.
     pub const RESUME_WRITES: u32 = 7;
+    /// Feature 8: the exec-server heeds `Start.terminal` and `Start.login_shell`, and takes `WindowSize` in a `Run` and
+    /// an `Attach` of `baton.exec.v1.Exec`.
+    pub const TERMINALS: u32 = 8;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
@@ -33,7 +36,8 @@ impl Features {
         | 1 << Self::WRITE_FILES
         | 1 << Self::ATTACH
         | 1 << Self::SIGNALS
-        | 1 << Self::RESUME_WRITES;
+        | 1 << Self::RESUME_WRITES
+        | 1 << Self::TERMINALS;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
@@ -98,6 +102,7 @@ mod tests {
             Features::ATTACH,
             Features::SIGNALS,
             Features::RESUME_WRITES,
+            Features::TERMINALS,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

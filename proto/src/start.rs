@@ -23,7 +23,7 @@ impl Start {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Family;
+    use crate::exec::{Family, WindowSize};
 
     #[test]
     fn the_epoch_is_no_parameter_and_all_else_is() {
@@ -91,6 +91,14 @@ mod tests {
             },
             Start {
                 kill_grace_ms: Some(0),
+                ..start.clone()
+            },
+            Start {
+                terminal: Some(WindowSize::default()),
+                ..start.clone()
+            },
+            Start {
+                login_shell: true,
                 ..start.clone()
             },
         ];

@@ -15,4 +15,7 @@ pub struct Image {
     pub environment: Environment,
     /// The working directory; `None` is this process's own.
     pub cwd: Option<CString>,
+    /// Its standard input is a terminal, which becomes its controlling terminal: it leads a session of its own, and not
+    /// only a process group.
+    pub terminal: bool,
 }

@@ -8,8 +8,8 @@
 //! [`Method::select`] chooses between them, by a probe if asked. [`InheritedState`] is the state that a child would
 //! inherit from this process and must not. [`limits`] has every bound, with its reason and its cost.
 //!
-//! A child leads a process group of its own and has no controlling terminal. No signal is blocked in it, and each has
-//! its default action. Its only descriptors are the three of `stdio`.
+//! A child leads a process group of its own and has no controlling terminal, unless [`Image::terminal`] says so. No
+//! signal is blocked in it, and each has its default action. Its only descriptors are the three of `stdio`.
 //!
 //! All `unsafe` code is in the private module `sys`.
 

@@ -125,6 +125,7 @@ fn probe(spawner: &CloneSpawner) -> Result<(), CloneUnavailable> {
         arguments: vec![CString::default()],
         environment: Environment::new(None, Vec::new()),
         cwd: None,
+        terminal: false,
     };
     let child = match spawner.spawn(image, [stdio.as_fd(); 3]) {
         Ok(child) => child,

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use baton_spawn::{
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, WaitOptions, getrlimit, waitpid};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
 fn spawners(open_files: Option<u64>) -> [Box<dyn Spawn>; 2] {
     let inherited = InheritedState::capture(open_files);
@@ -31,6 +33,7 @@ fn image(argv: &[&str]) -> Image {
         arguments: argv.iter().map(|argument| text(argument)).collect(),
         environment: Environment::new(None, Vec::new()),
         cwd: None,
+        terminal: false,
     }
 }
 
@@ -94,6 +97,34 @@ fn a_child_leads_a_process_group_and_has_three_descriptors() {
         assert_eq!(descriptors, "0\n1\n2\n3\n", "{spawner:?}");
     }
     drop(open);
+}
+
+#[test]
+fn a_child_with_a_terminal_leads_a_session_that_the_terminal_controls() {
+    for spawner in spawners(None) {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        unlockpt(&terminal).unwrap();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let childs = ioctl_tiocgptpeer(&terminal, flags).unwrap();
+        let image = Image {
+            terminal: true,
+            // The session, the terminal's foreground process group.
+            ..image(&[
+                "/bin/sh",
+                "-c",
+                "echo $$ $(cut -d' ' -f6,8 /proc/$$/stat); exec </dev/tty",
+            ])
+        };
+        let child = spawner.spawn(image, [childs.as_fd(); 3]).unwrap();
+        assert_eq!(code(child.pid), Some(0), "{spawner:?}");
+        drop(childs);
+        let mut told = Vec::new();
+        // The end of a terminal is an error.
+        let _ = File::from(terminal).read_to_end(&mut told);
+        let pid = child.pid.as_raw_nonzero();
+        let expected = format!("{pid} {pid} {pid}\r\n");
+        assert_eq!(String::from_utf8_lossy(&told), expected, "{spawner:?}");
+    }
 }
 
 #[test]

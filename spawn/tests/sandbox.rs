@@ -97,6 +97,7 @@ fn run(selected: &Selected) -> (Child, Option<i32>) {
         arguments: ["sh", "-c", "exit 3"].map(argument).into(),
         environment: Environment::new(None, Vec::new()),
         cwd: None,
+        terminal: false,
     };
     let stdio = [reader.as_fd(), writer.as_fd(), writer.as_fd()];
     let child = selected.spawner.spawn(image, stdio).unwrap();

@@ -43,7 +43,8 @@ GO_AWAY_REASONS = ["UNSPECIFIED", "SHUTDOWN", "NOT_ALLOWED", "PROTOCOL_ERROR", "
                    "ALLOW_LIST_UNUSABLE", "TIMEOUT", "DAMAGED"]
 EXEC_ERRORS = ["UNSPECIFIED", "COMMAND_NOT_FOUND", "NOT_EXECUTABLE", "BAD_CWD", "INVALID_START", "INVALID_STDIN",
                "CONFLICT", "LOST", "SPAWN_FAILED", "TOO_MANY_PROCESSES", "INVALID_ACK", "NOT_DURABLE",
-               "INVALID_MARKER", "INVALID_SIGNAL", "UNKNOWN_PROCESS", "NO_GRACE", "SUPERSEDED", "INVALID_ATTACH"]
+               "INVALID_MARKER", "INVALID_SIGNAL", "UNKNOWN_PROCESS", "NO_GRACE", "SUPERSEDED", "INVALID_ATTACH",
+               "INVALID_RESIZE"]
 STAGES = {9: "relay.queue", 10: "relay.forward", 11: "server.open", 12: "server.queue", 13: "rpc", 14: "terminal.queue",
           15: "terminal.seal", 32: "process", 33: "process.spawn", 34: "process.first_output", 35: "process.stdout",
           36: "process.stderr", 37: "process.wait", 38: "process.close", 39: "start.durable",

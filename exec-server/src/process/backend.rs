@@ -14,12 +14,12 @@ use baton_spawn::{CloneUnavailable, InheritedState, Selected};
 use baton_trace::w3c::TraceContext;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::unix::pipe::{Receiver, Sender};
 
+use super::child_io::{ChildInput, ChildOutput};
 use super::launch::Launch;
 use super::leader::Leader;
-use super::pipe::Pipe;
 use super::spawn::{Spawned, Spawner};
+use super::terminal::Terminal;
 use crate::error::StartError;
 use crate::settings::Settings;
 
@@ -55,6 +55,8 @@ pub struct Running<B: Backend> {
     pub stdout: B::Stdout,
     /// Its standard error.
     pub stderr: B::Stderr,
+    /// Its terminal, if it has one.
+    pub terminal: Option<Arc<Terminal>>,
 }
 
 /// The state of a process's exec. There is no notification of a change, but a process whose exec fails exits, and one
@@ -105,7 +107,8 @@ impl System {
     /// Children inherit the current environment, and nothing of [`InheritedState`]. A probe selects the method that
     /// creates them.
     pub(crate) fn auto() -> Self {
-        Self::new(Selected::auto(InheritedState::capture(None)))
+        let inherited = InheritedState::capture(None);
+        Self::new(Selected::auto(inherited), inherited)
     }
 
     /// With the method and the limit on open files in `settings`.
@@ -114,11 +117,11 @@ impl System {
     /// [`Settings::spawn`] does not work here.
     pub(crate) fn with(settings: &Settings) -> Result<Self, CloneUnavailable> {
         let inherited = InheritedState::capture(settings.open_files);
-        Ok(Self::new(settings.spawn.select(inherited)?))
+        Ok(Self::new(settings.spawn.select(inherited)?, inherited))
     }
 
-    fn new(children: Selected) -> Self {
-        Self(Arc::new(Spawner::new(children)))
+    fn new(children: Selected, inherited: InheritedState) -> Self {
+        Self(Arc::new(Spawner::new(children, inherited)))
     }
 
     /// How children are created.
@@ -129,9 +132,9 @@ impl System {
 
 impl Backend for System {
     type Group = Leader;
-    type Stdin = Pipe<Sender>;
-    type Stdout = Pipe<Receiver>;
-    type Stderr = Pipe<Receiver>;
+    type Stdin = ChildInput;
+    type Stdout = ChildOutput;
+    type Stderr = ChildOutput;
 
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
         let Spawned {
@@ -140,6 +143,7 @@ impl Backend for System {
             stdin,
             stdout,
             stderr,
+            terminal,
         } = self.0.spawn(launch, context)?;
         Ok(Running {
             exec: Arc::new(execution),
@@ -147,11 +151,13 @@ impl Backend for System {
             stdin,
             stdout,
             stderr,
+            terminal,
         })
     }
 
     fn release_child_ends(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
-        stdout.into_iter().chain(stderr).for_each(Pipe::release_child_end);
+        let outputs = stdout.into_iter().chain(stderr);
+        outputs.for_each(ChildOutput::release_child_end);
     }
 }
 

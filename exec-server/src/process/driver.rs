@@ -139,12 +139,16 @@ pub(crate) async fn run<B: Backend>(
         stdin,
         stdout,
         stderr,
+        terminal,
     } = running;
     let spawned = clock::now();
     registration.set_started();
     reporter.started(group.pid(), spawned);
     description.pid = group.pid();
     description.started_unix_ns = anchor.unix_ns_of(spawned);
+    if terminal.is_some() {
+        state.set_terminal();
+    }
     state.describe(description);
     if let Some(traced_command) = traced_command(&call) {
         traced_command.started(group.pid());
@@ -188,7 +192,10 @@ pub(crate) async fn run<B: Backend>(
     };
     tokio::spawn(async move {
         let stdin = Stdin::new(stdin);
-        let pump = |requests| stdin::pump(requests, &stdin, family.is_some(), has_grace, &state);
+        let pump = |requests| {
+            let terminal = terminal.as_deref();
+            stdin::pump(requests, &stdin, family.is_some(), has_grace, terminal, &state)
+        };
         driver.drive(pin!(Some(pump(requests))), &stdin, pump).await;
         // The answer is sent before the rest is dropped.
         yield_now().await;

@@ -7,8 +7,7 @@
 //!
 //! The digest of the parameters stays that of the start as it was sent, so a repeated start is recognised.
 
-use std::ffi::{CStr, CString, OsString};
-use std::os::unix::ffi::OsStringExt as _;
+use std::ffi::CString;
 
 use baton_channel::allow::Peer;
 use baton_proto::exec::Start;
@@ -16,49 +15,61 @@ use baton_spawn::Variable;
 
 use super::environment::Changes;
 use super::launch::Launch;
+use super::shell::{LoginShell, login_shell};
 use crate::error::InvalidStart;
 use crate::limits::ORIGINAL_COMMAND_BYTES;
 
 /// The variable with the arguments that the client asked for.
 const ORIGINAL_COMMAND: &str = "BATON_ORIGINAL_COMMAND";
 
-/// The shell where that of the exec-server's user is not known.
-const DEFAULT_SHELL: &CStr = c"/bin/sh";
-
 impl Launch {
     /// The checked start of this client. The client's options count as they are now: an option that its line gains
     /// holds also for a call that is open, until it has sent its start.
     pub(crate) fn of_client(start: Start, client: &Peer) -> Result<Self, InvalidStart> {
         let launch = Self::try_from(start)?;
-        match client.options().command() {
-            None => Ok(launch),
-            Some(command) => launch.forced(command, shell(std::env::var_os("SHELL"))),
+        match (client.options().command(), launch.login_shell) {
+            (None, false) => Ok(launch),
+            (None, true) => launch.in_shell(login_shell()),
+            (Some(command), _) => launch.forced(command, login_shell()),
         }
     }
 
-    fn forced(self, command: &str, shell: CString) -> Result<Self, InvalidStart> {
-        let original = quoted(&self.argv)?;
-        let original = Variable::new(ORIGINAL_COMMAND.as_bytes(), &original);
-        // No argument and no line of an allow-list has a NUL.
-        let original = original.ok_or(InvalidStart::NulInArgv)?;
-        let command = CString::new(command).map_err(|_| InvalidStart::NulInArgv)?;
+    /// Runs the client's line, or nothing else, in the shell.
+    fn in_shell(self, shell: &LoginShell) -> Result<Self, InvalidStart> {
         Ok(Self {
-            argv: vec![shell, c"-c".into(), command],
-            cwd: None,
-            environment: Changes {
-                own: vec![original],
-                clear: false,
-            },
+            program: Some(shell.path().to_owned()),
+            argv: shell.argv(self.argv).ok_or(InvalidStart::LoginShell)?,
             ..self
         })
     }
-}
 
-/// The shell of the exec-server's user, as its environment names it.
-fn shell(variable: Option<OsString>) -> CString {
-    let named = variable.and_then(|variable| CString::new(variable.into_vec()).ok());
-    let named = named.filter(|path| path.to_bytes().starts_with(b"/"));
-    named.unwrap_or_else(|| DEFAULT_SHELL.into())
+    fn forced(self, command: &str, shell: &LoginShell) -> Result<Self, InvalidStart> {
+        let mut own = Vec::new();
+        if let Some(original) = self.original()? {
+            let original = Variable::new(ORIGINAL_COMMAND.as_bytes(), &original);
+            // No argument and no line of an allow-list has a NUL.
+            own.push(original.ok_or(InvalidStart::NulInArgv)?);
+        }
+        let command = CString::new(command).map_err(|_| InvalidStart::NulInArgv)?;
+        Ok(Self {
+            argv: vec![shell.path().to_owned(), c"-c".into(), command],
+            cwd: None,
+            environment: Changes { own, clear: false },
+            ..self
+        })
+    }
+
+    /// What the client asks for: a line for a shell as it is, arguments quoted; `None` for an interactive shell.
+    fn original(&self) -> Result<Option<Vec<u8>>, InvalidStart> {
+        if !self.login_shell {
+            return Ok(Some(quoted(&self.argv)?));
+        }
+        let line = self.argv.first().map(|line| line.to_bytes().to_vec());
+        match line {
+            Some(line) if line.len() > ORIGINAL_COMMAND_BYTES => Err(InvalidStart::OriginalCommand),
+            line => Ok(line),
+        }
+    }
 }
 
 /// The arguments, quoted for a POSIX shell and separated by spaces.
@@ -118,7 +129,7 @@ mod tests {
     }
 
     fn forced(start: Start) -> Result<Launch, InvalidStart> {
-        Launch::try_from(start)?.forced("backup \"$x\"", DEFAULT_SHELL.into())
+        Launch::try_from(start)?.forced("backup \"$x\"", &LoginShell::sh())
     }
 
     /// The value of the variable that a forced command gets.
@@ -199,15 +210,19 @@ mod tests {
     }
 
     #[test]
-    fn the_shell_is_that_of_the_environment_if_it_is_a_path() {
-        for (variable, expected) in [
-            (None, c"/bin/sh"),
-            (Some(""), c"/bin/sh"),
-            (Some("bash"), c"/bin/sh"),
-            (Some("/usr/bin/fish"), c"/usr/bin/fish"),
-        ] {
-            assert_eq!(shell(variable.map(OsString::from)).as_c_str(), expected);
-        }
+    fn a_line_for_a_login_shell_is_the_original_command_as_it_is() {
+        let launch = |argv: &[&[u8]]| {
+            let login_shell = true;
+            forced(Start {
+                login_shell,
+                ..start(argv)
+            })
+            .unwrap()
+        };
+        let line = launch(&[b"echo \"$x\" | wc"]);
+        assert_eq!(line.environment.own[0].value(), b"echo \"$x\" | wc");
+        assert_eq!(line.argv().last().unwrap().as_c_str(), c"backup \"$x\"");
+        assert!(launch(&[]).environment.own.is_empty());
     }
 
     proptest! {

@@ -14,8 +14,11 @@ use baton_spawn::Variable;
 use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::family::Family;
 
+use rustix::termios::Winsize;
+
 use super::environment::Changes;
 use super::spawn::is_directory;
+use super::terminal::{WindowSizeError, window_size};
 use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX, KILL_GRACE, KILL_GRACE_MAX};
 use crate::records::Thread;
@@ -27,12 +30,17 @@ pub struct Launch {
     pub(crate) epoch: Epoch,
     /// Distinguishes this start from another one with the same id.
     pub(super) parameters: [u8; 32],
-    /// The program and its arguments; not empty.
+    /// The program and its arguments; not empty, but for a login shell.
     pub(super) argv: Vec<CString>,
     /// `None` is the server's own.
     pub(super) cwd: Option<CString>,
     pub(super) environment: Changes,
+    /// The program's file, where it is not looked for by the first of `argv`.
+    pub(super) program: Option<CString>,
+    /// The login shell runs `argv`, which is one line or nothing.
+    pub(super) login_shell: bool,
     pub(super) stdin: bool,
+    pub(super) terminal: Option<Winsize>,
     pub(super) drain: Duration,
     pub(super) family: Option<Family>,
     /// What the client asks for: the server's limit applies.
@@ -58,13 +66,21 @@ impl TryFrom<Start> for Launch {
         let turn = turn(start.turn)?;
         let step = step(&start.step)?;
         let family = exec::Family::try_from(start.family).map_err(|_| InvalidStart::Family)?;
-        if start.argv.is_empty() {
+        if start.argv.is_empty() && !start.login_shell {
             return Err(InvalidStart::EmptyArgv);
         }
         let argv = start.argv.iter().map(|argument| CString::new(&argument[..]));
-        let argv = argv
+        let argv: Vec<_> = argv
             .collect::<Result<_, _>>()
             .map_err(|_| InvalidStart::NulInArgv)?;
+        if start.login_shell && argv.len() > 1 {
+            return Err(InvalidStart::LoginShell);
+        }
+        let terminal = start.terminal.as_ref().map(window_size).transpose();
+        let terminal = terminal.map_err(|WindowSizeError| InvalidStart::Terminal)?;
+        if terminal.is_some() && !start.stdin {
+            return Err(InvalidStart::Terminal);
+        }
         let cwd = match &start.cwd[..] {
             [] => None,
             cwd => Some(CString::new(cwd).map_err(|_| InvalidStart::NulInCwd)?),
@@ -94,7 +110,10 @@ impl TryFrom<Start> for Launch {
                 own,
                 clear: start.clear_env,
             },
+            program: None,
+            login_shell: start.login_shell,
             stdin: start.stdin,
+            terminal,
             drain,
             family: Family::from_wire(family),
             grace: Duration::from_millis(start.grace_ms.into()),
@@ -120,7 +139,8 @@ impl Launch {
 
     /// The command's attributes in spans: the program's name and the ids, without arguments and variables.
     pub(super) fn traced_command(&self, client: &str) -> TracedCommand {
-        let program = self.argv.first().map(|program| program.to_bytes());
+        let program = self.program.as_ref().or(self.argv.first());
+        let program = program.map(|program| program.to_bytes());
         let ids = CallerIds {
             thread: self.thread.as_ref().map(|thread| &*thread.id),
             turn: self.turn,

@@ -6,21 +6,26 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use baton_spawn::{Child, Execution, ExecutionState, Image, Selected, SpawnError};
+use baton_spawn::{
+    Child, Execution, ExecutionState, Image, InheritedState, Selected, Spawn as _, SpawnError, StdSpawner,
+};
 use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::Winsize;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
+use super::child_io::{ChildInput, ChildOutput};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
 use super::pipe::{LargePipeSlots, Pipe};
 use super::program::{self, Found, inspect};
+use super::terminal::Terminal;
 use crate::error::StartError;
 
 /// A child that was created. Its exec may still be pending.
@@ -29,9 +34,10 @@ pub(super) struct Spawned {
     pub(super) leader: Leader,
     pub(super) execution: Execution,
     /// `None` when the child reads /dev/null.
-    pub(super) stdin: Option<Pipe<Sender>>,
-    pub(super) stdout: Pipe<Receiver>,
-    pub(super) stderr: Pipe<Receiver>,
+    pub(super) stdin: Option<ChildInput>,
+    pub(super) stdout: ChildOutput,
+    pub(super) stderr: ChildOutput,
+    pub(super) terminal: Option<Arc<Terminal>>,
 }
 
 impl Exec for Execution {
@@ -54,16 +60,20 @@ pub(super) struct Spawner {
     /// Opened at the first child that reads it.
     null: OnceLock<OwnedFd>,
     children: Selected,
+    /// Creates children with a terminal, and waits for their exec: until then they are in no session and no process
+    /// group of their own, so a signal would be lost.
+    terminals: StdSpawner,
     large_pipes: LargePipeSlots,
 }
 
 impl Spawner {
-    /// Children inherit the current environment.
-    pub(super) fn new(children: Selected) -> Self {
+    /// Children inherit the current environment, and undo `inherited`.
+    pub(super) fn new(children: Selected, inherited: InheritedState) -> Self {
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
             children,
+            terminals: StdSpawner::new(inherited),
             large_pipes: LargePipeSlots::new(),
         }
     }
@@ -78,7 +88,9 @@ impl Spawner {
             argv,
             cwd,
             environment,
+            program,
             stdin,
+            terminal,
             ..
         } = launch;
         let directory = cwd.as_deref().map(path_of);
@@ -86,13 +98,27 @@ impl Spawner {
             return Err(StartError::BadCwd);
         }
         let environment = self.inherited.child(environment, context);
-        let search = environment.value("PATH").map(OsStr::from_bytes);
-        let name = argv
-            .first()
-            .map_or(OsStr::new(""), |name| OsStr::from_bytes(name.to_bytes()));
-        let program = program::resolve(name, directory, search)?;
-        let program =
-            CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?;
+        let program = match program {
+            Some(program) => program,
+            None => {
+                let search = environment.value("PATH").map(OsStr::from_bytes);
+                let name = argv
+                    .first()
+                    .map_or(OsStr::new(""), |name| OsStr::from_bytes(name.to_bytes()));
+                let program = program::resolve(name, directory, search)?;
+                CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?
+            }
+        };
+        let image = Image {
+            program,
+            arguments: argv,
+            environment,
+            cwd,
+            terminal: terminal.is_some(),
+        };
+        if let Some(size) = terminal {
+            return self.spawn_in_terminal(image, size);
+        }
 
         // The pipes are registered with the runtime before the child is created, so that only the leader can fail
         // afterwards.
@@ -103,12 +129,6 @@ impl Spawner {
         let childs_stdin = match &stdin {
             Some((_, theirs)) => theirs.as_fd(),
             None => self.null().map_err(StartError::SpawnFailed)?,
-        };
-        let image = Image {
-            program,
-            arguments: argv,
-            environment,
-            cwd,
         };
         let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
         let Child {
@@ -121,9 +141,33 @@ impl Spawner {
         Ok(Spawned {
             leader,
             execution,
-            stdin: stdin.map(|(own, _)| own),
-            stdout: stdout.holding_child_end(childs_stdout),
-            stderr: stderr.holding_child_end(childs_stderr),
+            stdin: stdin.map(|(own, _)| ChildInput::Pipe(own)),
+            stdout: ChildOutput::Pipe(stdout.holding_child_end(childs_stdout)),
+            stderr: ChildOutput::Pipe(stderr.holding_child_end(childs_stderr)),
+            terminal: None,
+        })
+    }
+
+    fn spawn_in_terminal(&self, image: Image, size: Winsize) -> Result<Spawned, StartError> {
+        let (terminal, childs) = Terminal::open(size).map_err(StartError::SpawnFailed)?;
+        let childs = beyond_stdio(childs).map_err(StartError::SpawnFailed)?;
+        let Child {
+            pid,
+            pidfd,
+            execution,
+        } = self
+            .terminals
+            .spawn(image, [childs.as_fd(); 3])
+            .map_err(refusal)?;
+        let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
+        let (input, output) = terminal.ends();
+        Ok(Spawned {
+            leader,
+            execution,
+            stdin: Some(ChildInput::Terminal(input)),
+            stdout: ChildOutput::Terminal(output),
+            stderr: ChildOutput::Nothing,
+            terminal: Some(terminal),
         })
     }
 

@@ -53,6 +53,7 @@ struct Inner {
     lease: Lease,
     /// A call that has attached, until the driver takes its requests.
     attaching: Option<Attaching>,
+    has_terminal: bool,
     /// The first event of the call that has attached, once the driver has taken its requests.
     attached: Option<Attached>,
     stdin: StdinProgress,
@@ -168,6 +169,7 @@ impl ProcessState {
                 kept,
                 lease: Lease::default(),
                 attaching: None,
+                has_terminal: false,
                 attached: None,
                 stdin: StdinProgress::default(),
                 told: None,
@@ -186,6 +188,11 @@ impl ProcessState {
             termination: watch::Sender::default(),
             description: OnceLock::new(),
         }
+    }
+
+    /// The process has a terminal.
+    pub(super) fn set_terminal(&self) {
+        self.lock().has_terminal = true;
     }
 
     /// Sets the description in its client's list.
@@ -670,6 +677,7 @@ impl Inner {
             stdin_closed: stdin.is_closed,
             grace_ms: self.grace_ms(),
             last_seq: self.log.last(),
+            terminal: self.has_terminal,
         }
     }
 

@@ -20,6 +20,7 @@ use tonic::Streaming;
 
 use super::signal::ClientSignal;
 use super::state::{ProcessState, StdinPosition};
+use super::terminal::{Terminal, WindowSizeError, window_size};
 use crate::error::RequestError;
 
 /// The standard input of one process, for the requests of one call after the other. The lock is free while no requests
@@ -100,15 +101,30 @@ impl<W: AsyncWrite + Unpin> Input<W> {
     }
 }
 
+impl<W: AsyncWrite + Unpin> Input<W> {
+    /// Ends the input, if its client has. Cancellation safe: the requests of another call finish it.
+    async fn finish(&mut self) {
+        if self.order == Order::Closed
+            && let Some(pipe) = &mut self.pipe
+        {
+            // A terminal gets the end as input. Nothing is left to end if the process has closed its side.
+            let _ = pipe.shutdown().await;
+            self.pipe = None;
+        }
+    }
+}
+
 /// Handles the requests of one call until they end.
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
     stdin: &Stdin<impl AsyncWrite + Unpin>,
     has_family: bool,
     has_grace: bool,
+    terminal: Option<&Terminal>,
     state: &ProcessState,
 ) -> Result<(), RequestError> {
     let mut input = stdin.0.lock().await;
+    input.finish().await;
     while let Some(request) = requests.message().await.map_err(|_| RequestError::Unreadable)? {
         match request.kind {
             Some(Kind::Stdin(stdin)) => {
@@ -121,7 +137,7 @@ pub(super) async fn pump(
             }
             Some(Kind::StdinClose(close)) => {
                 input.order.close(close.offset)?;
-                input.pipe = None;
+                input.finish().await;
             }
             Some(Kind::Ack(ack)) => state.acknowledge(ack.seq)?,
             Some(Kind::Signal(signal)) => {
@@ -136,6 +152,10 @@ pub(super) async fn pump(
                     Marker::SessionInit => state.session_init(clock::now()),
                     Marker::Unspecified => return Err(RequestError::UnknownMarker),
                 }
+            }
+            Some(Kind::Resize(size)) => {
+                let terminal = terminal.ok_or(RequestError::NoTerminal)?;
+                terminal.resize(window_size(&size).map_err(|WindowSizeError| RequestError::WindowSize)?);
             }
             Some(Kind::Start(_)) => return Err(RequestError::SecondStart),
             Some(Kind::Attach(_)) => return Err(RequestError::LateAttach),

@@ -97,6 +97,7 @@ impl Backend for FakeSystem {
             stdin: launch.has_stdin().then(|| Reader(self.clone())),
             stdout: empty(),
             stderr: Writer(false),
+            terminal: None,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{Ordering, fence};
 
-use syscalls::{Errno, Sysno, syscall1, syscall2, syscall3, syscall4};
+use syscalls::{Errno, Sysno, syscall0, syscall1, syscall2, syscall3, syscall4};
 
 use super::memory::{ChildMemory, ExecPlan};
 use super::signals;
@@ -57,7 +57,10 @@ pub(super) fn execute(
 ) -> Result<Infallible, Errno> {
     // SAFETY: every pointer is to something that `plan` owns, or to this stack, and of the size that the call expects.
     unsafe {
-        syscall2(Sysno::setpgid, 0, 0)?;
+        match plan.image.terminal {
+            true => syscall0(Sysno::setsid)?,
+            false => syscall2(Sysno::setpgid, 0, 0)?,
+        };
         match is_cleared {
             true => signals::reset_each(plan.inherited.ignored_signals)?,
             false => signals::reset_all()?,
@@ -70,6 +73,9 @@ pub(super) fn execute(
         }
         for (number, own) in plan.stdio.into_iter().enumerate() {
             syscall3(Sysno::dup3, own as usize, number, 0)?;
+        }
+        if plan.image.terminal {
+            syscall3(Sysno::ioctl, 0, libc::TIOCSCTTY as usize, 0)?;
         }
         // Kernels before 5.9 do not have this call, and before 5.11 not the flag.
         let _ = syscall3(

@@ -48,6 +48,7 @@ pub(crate) fn clone(
     stdio: [BorrowedFd<'_>; 3],
     pool: &StackPool,
 ) -> io::Result<Cloned> {
+    let leads_session = image.terminal;
     let plan = ExecPlan::new(image, inherited, stdio);
     let memory = Arc::new(ChildMemory::new(plan, pool.stack()?));
     let mut pidfd: RawFd = -1;
@@ -75,8 +76,10 @@ pub(crate) fn clone(
         }
     };
     // The child does the same. Whichever is first, the group exists before it can be signalled; the second attempt
-    // fails.
-    let _ = setpgid(Some(pid), Some(pid));
+    // fails. The leader of a group could not begin a session any more.
+    if !leads_session {
+        let _ = setpgid(Some(pid), Some(pid));
+    }
     Ok(Cloned {
         pid,
         pidfd,
@@ -137,6 +140,7 @@ mod tests {
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: Environment::new(None, Vec::new()),
             cwd: None,
+            terminal: false,
         };
         spawner.spawn(image, [null.as_fd(); 3]).unwrap()
     }

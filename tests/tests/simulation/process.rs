@@ -112,6 +112,7 @@ impl Backend for FakeBackend {
             stdin: stdin_end,
             stdout: stdout_end,
             stderr: stderr_end,
+            terminal: None,
         })
     }
 }
