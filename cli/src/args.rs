@@ -22,6 +22,7 @@ mod relay;
 mod remote;
 mod run;
 mod show;
+mod ssh;
 mod thread;
 mod threads;
 mod ticket;
@@ -59,6 +60,7 @@ pub(crate) use self::relay::RelayArgs;
 pub(crate) use self::remote::RemoteArgs;
 pub(crate) use self::run::RunArgs;
 pub(crate) use self::show::ShowArgs;
+pub(crate) use self::ssh::SshArgs;
 pub(crate) use self::thread::{
     ThreadArchiveArgs, ThreadCommand, ThreadDeleteArgs, ThreadSetArgs, ThreadShowArgs,
 };
@@ -80,6 +82,11 @@ pub(crate) struct Args {
 impl Args {
     /// Parses the command line. Prints help or an error and exits if there is no command to run.
     pub(crate) fn from_command_line() -> Self {
+        if let Some(ssh) = ssh::parse(std::env::args_os()) {
+            return Self {
+                command: Command::Ssh(ssh),
+            };
+        }
         let plain = plain_exec::parse(std::env::args_os());
         if let Some(exec) = plain {
             return Self {
@@ -138,6 +145,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run one command on a remote exec-server, like ssh
     Exec(ExecArgs),
+    /// Run a command line on a named exec-server, for tools that call ssh: `rsync -e 'baton ssh'`
+    Ssh(SshArgs),
     /// Copy files between this machine and an exec-server's, like scp
     Cp(CpArgs),
     /// Run a relay

@@ -5,8 +5,10 @@ pub(crate) mod attach;
 pub(crate) mod compare;
 mod connection;
 pub(crate) mod cp;
+mod departure;
 pub(crate) mod exec;
 pub(crate) mod exec_server;
+mod execution;
 pub(crate) mod flush;
 pub(crate) mod gate;
 pub(crate) mod health;
@@ -22,6 +24,7 @@ pub(crate) mod relay;
 pub(crate) mod run;
 mod runs;
 pub(crate) mod show;
+pub(crate) mod ssh;
 pub(crate) mod thread;
 pub(crate) mod threads;
 pub(crate) mod ticket;
@@ -29,26 +32,32 @@ pub(crate) mod trace;
 pub(crate) mod wait;
 pub(crate) mod warm;
 
+use std::cell::Cell;
+use std::io::{self, IsTerminal as _};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_core_client::{Client, Command, Event, ExitStatus, Run, RunError, Stdin};
+use baton_core_client::{Client, Command, Event, ExitStatus, Run, RunError, Stdin, WindowSize};
 use baton_trace::record::CallRecord;
 use baton_trace::text::counted;
 use baton_trace::w3c::TraceContext;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use self::connection::Connection;
+use self::departure::Departure;
 use self::interrupt::Interruption;
 use crate::args::{self, TraceCommand, WaterfallDetail};
 use crate::error::CliError;
-use crate::limits::OUTPUT_GRACE;
+use crate::keyboard::Keyboard;
+use crate::limits::{ESCAPES_QUEUE, OUTPUT_GRACE};
 use crate::output::{OutputStream, OutputStreams};
+use crate::raw_terminal::RawTerminal;
 use crate::signals::StopSignals;
 use crate::stdio::forward;
-use crate::terminal;
 use crate::trace_outputs::TraceOutputs;
+use crate::{terminal, window};
 
 /// Runs the subcommand, and returns the exit code.
 pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
@@ -56,6 +65,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
     match command {
         Command::Run(args) => run::main(args),
         Command::Exec(args) => exec::main(args),
+        Command::Ssh(args) => ssh::main(args),
         Command::Cp(args) => cp::main(args),
         Command::Relay(args) => relay::main(args),
         Command::ExecServer(args) => exec_server::main(args),
@@ -91,8 +101,63 @@ struct Graces {
     kill: Duration,
 }
 
-/// Runs one command with this process's standard streams, and returns its exit code.
-async fn run_attached(client: &Client, command: Command, graces: Graces) -> Result<i32, CliError> {
+/// How a command uses this process's standard streams.
+#[derive(Debug, Clone, Copy)]
+struct Streams {
+    /// The command has a terminal.
+    terminal: Option<TerminalUse>,
+    /// Its standard input is this process's; otherwise empty.
+    input: bool,
+}
+
+impl Streams {
+    /// Without a terminal.
+    const PIPES: Self = Self {
+        terminal: None,
+        input: true,
+    };
+}
+
+/// A command's terminal, beside this process's.
+#[derive(Debug, Clone, Copy)]
+struct TerminalUse {
+    /// The size that it has; `None` if that is not known.
+    size: Option<WindowSize>,
+    escapes: bool,
+}
+
+/// How the use of a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With the command, and this exit code.
+    Exited(i32),
+    /// The command runs on. The session must not be closed: that would kill it.
+    Detached,
+}
+
+impl Ending {
+    fn exit_code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Detached => 0,
+        }
+    }
+}
+
+/// Closes the session of a client whose command was not detached from.
+async fn close(client: &Client, outcome: &Result<Ending, CliError>) {
+    if !matches!(outcome, Ok(Ending::Detached)) {
+        client.close().await;
+    }
+}
+
+/// Runs one command with this process's standard streams.
+async fn run_attached(
+    client: &Client,
+    command: Command,
+    graces: Graces,
+    streams: Streams,
+) -> Result<Ending, CliError> {
     let grace = graces.session;
     let mut command = command.grace(grace).kill_grace(graces.kill);
     let connection = Arc::<Connection>::default();
@@ -107,34 +172,60 @@ async fn run_attached(client: &Client, command: Command, graces: Graces) -> Resu
         started = client.start(command) => started.map_err(|error| CliError::from(error).with_grace(grace))?,
         signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
-    follow(run, stdin, outputs, stop, &connection, graces).await
+    follow(run, stdin, outputs, stop, &connection, graces, streams).await
 }
 
-/// Connects a command to this process's standard streams until its end, and returns its exit code.
+/// Connects a command to this process's standard streams until its end, or until its user leaves it.
 async fn follow(
     mut run: Run,
     stdin: Stdin,
     mut outputs: OutputStreams,
     mut stop: StopSignals,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     graces: Graces,
-) -> Result<i32, CliError> {
+    streams: Streams,
+) -> Result<Ending, CliError> {
     let (interruption, signaller) = (Interruption::default(), run.signaller());
+    let is_raw = streams.terminal.is_some() && streams.input && io::stdin().is_terminal();
+    // Restores the terminal at each return.
+    let _raw = match is_raw {
+        true => Some(RawTerminal::enter().map_err(CliError::Terminal)?),
+        false => None,
+    };
+    let resizing = streams
+        .terminal
+        .map(|terminal| tokio::spawn(window::follow(run.resizer(), terminal.size)));
+    let (requests, mut escapes) = mpsc::channel(ESCAPES_QUEUE);
+    let keyboard = streams.terminal.filter(|terminal| is_raw && terminal.escapes);
+    let keyboard = keyboard.map(|_| Keyboard::new(requests, connection.loss()));
     let (cut, input_failed) = oneshot::channel();
-    let forwarding = tokio::spawn(forward(stdin, cut));
+    let forwarding = match streams.input {
+        true => Some(tokio::spawn(forward(stdin, cut, keyboard))),
+        false => {
+            // Fails if the command has ended.
+            let _ = stdin.close().await;
+            None
+        }
+    };
+    let (process, granted) = (run.process_id(), Cell::new(run.grace()));
     let ended = tokio::select! {
-        ended = forward_output(&mut run, &mut outputs) => ended,
+        ended = forward_output(&mut run, &mut outputs, &granted) => ended,
         // The command must not take incomplete input for complete: returning drops the run, which kills the command.
         Ok(error) = input_failed => Err(error),
         signal = interruption.pass_on(&mut stop, &signaller, graces.kill, || connection.left(graces.session).is_some()) => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
-            if let (Some(left), Some(process)) = (connection.left(run.grace()), run.process_id()) {
-                stderr_line!(
-                    "baton: the connection is lost, and the command runs on for {} s: `baton attach {process}`",
-                    left.as_secs()
-                );
-            }
+            departure::tell_of_lost(connection, &run);
             return Err(CliError::Interrupted { signal });
+        }
+        departure = departure::asked(&mut escapes, process, &granted) => {
+            let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
+            if let Departure::Detach(process) = departure {
+                departure::tell_of_detached(process, run.grace());
+                // Dropping it would kill the command. The keyboard keeps the command's input open.
+                let _run = ManuallyDrop::new(run);
+                return Ok(Ending::Detached);
+            }
+            return Err(departure::leave(departure, connection, &run, &signaller).await);
         }
     };
     // Output that precedes a failure is written before the error.
@@ -142,7 +233,9 @@ async fn follow(
         written = outputs.finish() => written,
         signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
-    forwarding.abort();
+    for task in forwarding.into_iter().chain(resizing) {
+        task.abort();
+    }
     let CommandExit { status, truncated } = ended.map_err(|error| error.with_grace(run.grace()))?;
     written?;
     if let (Some(signal), ExitStatus::Signal { .. }) = (interruption.signal(), status) {
@@ -153,7 +246,7 @@ async fn follow(
             "baton: a background process still holds the command's output; its further output is not shown"
         );
     }
-    Ok(status.shell_code())
+    Ok(Ending::Exited(status.shell_code()))
 }
 
 /// Writes and draws the stages of a command. Every call has a record, however it ended.
@@ -178,8 +271,12 @@ struct CommandExit {
     truncated: bool,
 }
 
-/// Forwards the command's output until it is closed.
-async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<CommandExit, CliError> {
+/// Forwards the command's output until it is closed. Sets the grace that the exec-server has granted.
+async fn forward_output(
+    run: &mut Run,
+    outputs: &mut OutputStreams,
+    granted: &Cell<Duration>,
+) -> Result<CommandExit, CliError> {
     let (mut exit, mut was_truncated) = (None, false);
     loop {
         let event = tokio::select! {
@@ -188,7 +285,7 @@ async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<Co
             error = outputs.failed() => return Err(error),
         };
         match event {
-            Some(Event::Started { .. }) => {}
+            Some(Event::Started { .. }) => granted.set(run.grace()),
             Some(Event::Stdout(data)) => outputs.write(OutputStream::Stdout, data).await?,
             Some(Event::Stderr(data)) => outputs.write(OutputStream::Stderr, data).await?,
             Some(Event::Exited { status, .. }) => exit = Some(status),

@@ -28,6 +28,7 @@ use baton_trace::text::counted;
 use crate::copy_place::CopyUsage;
 use crate::env_file::EnvFileError;
 use crate::hosts::HostsError;
+use crate::ssh_line::SshUsage;
 
 /// The exit code of Baton's own failures.
 const FAILED: i32 = 255;
@@ -72,6 +73,8 @@ pub(crate) enum CliError {
     EnvFile(#[from] EnvFileError),
     #[error(transparent)]
     Hosts(#[from] HostsError),
+    #[error(transparent)]
+    Ssh(#[from] SshUsage),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -176,9 +179,14 @@ pub(crate) enum CliError {
     #[error("interrupted")]
     Interrupted { signal: i32 },
     #[error(
-        "there are no remote terminals yet: remove -t; the command then has pipes, and reads your input line by line"
+        "no command: pass it after `--`, as in `baton exec -- uname -a`; without one, `baton exec` runs a login shell, \
+         and only with a terminal: -tt gives it one if your standard input is none"
     )]
-    NoTerminals,
+    NoCommand,
+    #[error("cannot use your terminal: {0}; remove -t, and the command has pipes instead")]
+    Terminal(io::Error),
+    #[error("left by `~.`")]
+    Left,
     #[error("the reader of {stream} has closed it")]
     ReaderGone { stream: &'static str },
 }
@@ -256,7 +264,7 @@ impl CliError {
                 ..
             }) => 126,
             Self::Run(RunError::TimedOut) => TIMED_OUT,
-            Self::NoTerminals | Self::CopyUsage(_) => USAGE,
+            Self::NoCommand | Self::CopyUsage(_) => USAGE,
             Self::NotCopied { .. } => NOT_COPIED,
             Self::Interrupted { signal } => 128 + signal,
             Self::ReaderGone { .. } => 128 + SIGPIPE,

@@ -32,6 +32,16 @@ pub(crate) const SMALL_READ: usize = 8 * 1024;
 /// Reads of standard input that wait to be sent. With [`STDIN_READ`], 512 KiB of memory.
 pub(crate) const STDIN_QUEUE: usize = 4;
 
+/// Pieces typed on a raw terminal that wait while the command takes none, so that `~.` is still found. Linux's terminal
+/// returns at most 4 KiB a read, so 1 MiB of memory.
+pub(crate) const KEYS_QUEUE: usize = 256;
+
+/// Escapes that wait: what is typed after one waits for its answer.
+pub(crate) const ESCAPES_QUEUE: usize = 1;
+
+/// Time to send the hang-up of `~.` to an exec-server. It may be out of reach, and a user who leaves does not wait.
+pub(crate) const HANG_UP_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Bytes after which a pipe of this process counts as carrying a bulk transfer.
 pub(crate) const BULK_BYTES: usize = 512 * 1024;
 

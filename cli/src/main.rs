@@ -16,10 +16,12 @@ mod copy_place;
 mod descriptor_limit;
 mod env_file;
 mod error;
+mod escapes;
 mod exporters;
 mod hosts;
 mod identity;
 mod jaeger;
+mod keyboard;
 mod limits;
 mod log_rate_limit;
 mod logging;
@@ -27,17 +29,20 @@ mod metadata;
 mod output;
 mod progress;
 mod published_ticket;
+mod raw_terminal;
 mod record;
 mod relay_connection;
 mod remote;
 mod runtime;
 mod signals;
+mod ssh_line;
 mod table;
 mod terminal;
 mod ticket_file;
 mod trace_file;
 mod trace_outputs;
 mod warned_hosts;
+mod window;
 
 use args::Args;
 use error::CliError;
@@ -46,6 +51,8 @@ fn main() {
     baton_core_client::keep_freed_memory();
     let args = Args::from_command_line();
     let outcome = command::main(args.command);
+    // Before any message, and before a signal ends this process.
+    raw_terminal::restore();
     let code = outcome.unwrap_or_else(|error| {
         if !error.is_silent() {
             match error.advice() {

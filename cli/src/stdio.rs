@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::closed_stdout::stdout_was_closed;
 use crate::error::CliError;
+use crate::keyboard::Keyboard;
 use crate::limits::{BULK_BYTES, BULK_PIPE_BYTES, SMALL_READ, STDIN_QUEUE, STDIN_READ};
 
 /// Prints a line to standard output. Does not panic if the reader has closed it.
@@ -30,7 +31,8 @@ macro_rules! stdout_line {
 macro_rules! stderr_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+        let end = $crate::raw_terminal::line_end();
+        let _ = write!(std::io::stderr().lock(), "{}{}", format_args!($($text)*), end);
     }};
 }
 
@@ -105,13 +107,16 @@ pub(crate) fn await_ready(fd: impl AsFd, what: PollFlags) {
 /// Copies this process's standard input to the command's until either ends. A separate thread reads, because a terminal
 /// or a pipe may never become readable.
 ///
-/// A read error is sent to `cut`, and the command's input then stays open.
-pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>) {
+/// A read error is sent to `cut`, and the command's input then stays open. With a `keyboard`, its escapes are found.
+pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>, keyboard: Option<Keyboard>) {
     let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(STDIN_QUEUE);
     let reader = std::thread::Builder::new()
         .name("baton-stdin".into())
         .spawn(move || read(io::stdin(), &sender));
     if reader.is_ok() {
+        if let Some(keyboard) = keyboard {
+            return keyboard.forward(stdin, chunks, cut).await;
+        }
         while let Some(chunk) = chunks.recv().await {
             let chunk = match chunk {
                 Ok(chunk) => chunk,

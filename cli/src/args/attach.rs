@@ -14,11 +14,15 @@ where the command took it. Only a command that was started with --grace can be a
 Example:
   baton exec --grace 10m -- make release    # the laptop sleeps, and baton gives up
   baton ps
-  baton attach 019a3c5e"))]
+  baton attach 019a3c5e
+  baton attach -t 019a3c5f                  # a shell of `baton exec -t --grace 10m`"))]
 pub(crate) struct AttachArgs {
     /// The command's id, or a prefix of it that no other running command has
     #[arg(value_parser = utf8(process_id))]
     pub(crate) id: String,
+    /// Use your terminal as `exec -t` does, if the command has one
+    #[arg(long, short)]
+    pub(crate) tty: bool,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
 }

@@ -15,6 +15,7 @@ use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 const EXAMPLE: &str = "\
 Examples:
   baton exec --ticket-file ticket -- tar -c src | tar -t
+  baton exec --ticket-file ticket -t -- vim notes.txt
   baton exec --ticket-file ticket --trace-dir traces -- make test && baton analyze traces
   baton exec --ticket-file ticket --thread release-42 --turn 3 --step build -- make
   baton exec --ticket-file ticket --env-policy clean --env-file build.env -- make
@@ -43,8 +44,9 @@ pub(crate) struct ExecArgs {
     /// Draw where the time went, on standard error; with --trace=brief only the stages above 5 %, in at most ten rows
     #[arg(long, value_name = "HOW", value_parser = one_of::<WaterfallDetail>(), num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub(crate) trace: Option<WaterfallDetail>,
-    /// Accepted so that `exec` can refuse it with its own error.
-    #[arg(long, short, hide = true, action = clap::ArgAction::Count)]
+    /// Give the command a terminal, if your standard input is one; -tt gives it one in any case. `~?` at the beginning
+    /// of a line lists the escapes: `~.` leaves, `~d` detaches from a command with --grace
+    #[arg(long, short, action = clap::ArgAction::Count)]
     pub(crate) tty: u8,
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it is renamed to FILE.1 and a new file is created
     #[arg(long, value_name = "FILE")]
@@ -108,7 +110,7 @@ pub(crate) struct ExecArgs {
     /// Set a key of the thread's metadata; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = utf8(key_value), requires = "thread")]
     pub(crate) meta: Vec<(String, String)>,
-    /// The command and its arguments, after `--`
-    #[arg(required = true, last = true, value_name = "CMD")]
+    /// The command and its arguments, after `--` [default: a login shell, if your standard input is a terminal]
+    #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }

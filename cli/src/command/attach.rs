@@ -7,7 +7,7 @@ use baton_core_client::Client;
 use baton_trace::recorder::Recorder;
 
 use super::connection::Connection;
-use super::{Graces, follow, kill};
+use super::{Ending, Graces, Streams, TerminalUse, close, follow, kill};
 use crate::args::AttachArgs;
 use crate::error::CliError;
 use crate::limits::KILL_GRACE_DEFAULT;
@@ -23,14 +23,15 @@ pub(crate) fn main(args: AttachArgs) -> Result<i32, CliError> {
     let runtime = ManuallyDrop::new(runtime()?);
     let remote = ManuallyDrop::new(RemoteClient::new(args.remote, Recorder::off())?);
     let outcome = runtime.block_on(async {
-        let outcome = attach(&remote.client, &args.id).await;
-        remote.client.close().await;
+        let outcome = attach(&remote.client, &args.id, args.tty).await;
+        close(&remote.client, &outcome).await;
         outcome
     });
-    outcome.map_err(|error| remote.explain(error))
+    let ending = outcome.map_err(|error| remote.explain(error))?;
+    Ok(ending.exit_code())
 }
 
-async fn attach(client: &Client, id: &str) -> Result<i32, CliError> {
+async fn attach(client: &Client, id: &str, uses_terminal: bool) -> Result<Ending, CliError> {
     let outputs = OutputStreams::open()?;
     let mut stop = StopSignals::new();
     let connection = Arc::<Connection>::default();
@@ -47,5 +48,14 @@ async fn attach(client: &Client, id: &str) -> Result<i32, CliError> {
         session: run.grace(),
         kill: KILL_GRACE_DEFAULT,
     };
-    follow(run, stdin, outputs, stop, &connection, graces).await
+    // Another terminal than the one that the command was started from: its size is sent first.
+    let terminal = (uses_terminal && run.has_terminal()).then_some(TerminalUse {
+        size: None,
+        escapes: true,
+    });
+    let streams = Streams {
+        terminal,
+        ..Streams::PIPES
+    };
+    follow(run, stdin, outputs, stop, &connection, graces, streams).await
 }

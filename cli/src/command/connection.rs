@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use baton_core_client::{OnRecovery, Recovery};
 
+use crate::raw_terminal::line_start;
 use crate::terminal::is_colored;
 
 /// The connection of one command with a grace.
@@ -26,9 +27,18 @@ impl Connection {
                     true => ("\x1b[2m", "\x1b[0m"),
                     false => ("", ""),
                 };
-                stderr_line!("{dim}baton: the connection is lost; the command goes on, reconnecting{plain}");
+                stderr_line!(
+                    "{}{dim}baton: the connection is lost; the command goes on, reconnecting{plain}",
+                    line_start()
+                );
             }
         })
+    }
+
+    /// Whether it is lost, for another task.
+    pub(super) fn loss(self: &Arc<Self>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let connection = Arc::clone(self);
+        Arc::new(move || connection.left(Duration::ZERO).is_some())
     }
 
     /// While the connection is lost: how much of the grace is left.

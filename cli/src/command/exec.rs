@@ -1,34 +1,42 @@
 //! `baton exec`: one command on a remote machine, like ssh.
 
-use std::mem::ManuallyDrop;
+use std::ffi::OsStr;
 
-use baton_core_client::{Command, RecordTo};
-use baton_trace::record::Side;
+use baton_core_client::Command;
 
-use super::{Graces, run_attached, show_trace};
+use super::execution::{Execution, TerminalWish, with_terminal};
+use super::{Graces, Streams};
 use crate::args::{EnvPolicy, ExecArgs};
 use crate::error::CliError;
-use crate::exporters::Exporters;
 use crate::limits::KILL_GRACE_DEFAULT;
-use crate::remote::RemoteClient;
-use crate::runtime::runtime;
 use crate::trace_outputs::TraceOutputs;
 use crate::{env_file, logging};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
-    if args.tty > 0 {
-        return Err(CliError::NoTerminals);
-    }
+    let wish = match args.tty {
+        0 if !args.command.is_empty() => TerminalWish::None,
+        0 => TerminalWish::IfLocal { tells: false },
+        1 => TerminalWish::IfLocal {
+            tells: !args.remote.quiet,
+        },
+        2.. => TerminalWish::Always,
+    };
+    let terminal = wish.granted(true);
+    let mut argv = args.command.into_iter();
+    let command = match argv.next() {
+        Some(program) => Command::new(program).args(argv),
+        None if terminal.is_some() => Command::login_shell(None::<&OsStr>),
+        None => return Err(CliError::NoCommand),
+    };
     logging::errors_only();
     let traces = TraceOutputs::open(args.trace_json, args.trace_dir)?;
-    let mut exporting = Exporters::of_command();
-    let recorder = exporting.start(Side::Client)?;
 
-    let mut argv = args.command.into_iter();
-    let mut command = Command::new(argv.next().unwrap_or_default()).args(argv);
-    if args.env_policy == Some(EnvPolicy::Clean) {
-        command = command.env_clear();
-    }
+    let is_clean = args.env_policy == Some(EnvPolicy::Clean);
+    let mut command = match is_clean {
+        true => command.env_clear(),
+        false => command,
+    };
+    command = with_terminal(command, terminal, !is_clean);
     if let Some(limit) = args.drain {
         command = command.drain(limit);
     }
@@ -67,25 +75,21 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     for (key, value) in args.meta {
         command = command.thread_metadata(key, value);
     }
-    let (record_to, record) = RecordTo::channel();
-    if args.trace.is_some() || !traces.is_empty() {
-        command = command.record_to(record_to);
-    }
-
-    // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
-    // keys included, before another process gets it.
-    let runtime = ManuallyDrop::new(runtime()?);
     let graces = Graces {
         session: args.grace.unwrap_or_default(),
         kill: args.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
     };
-    let remote = ManuallyDrop::new(RemoteClient::new(args.remote, recorder)?);
-    let outcome = runtime.block_on(async {
-        let outcome = run_attached(&remote.client, command, graces).await;
-        remote.client.close().await;
-        outcome
-    });
-    exporting.finish(&runtime, args.flush_timeout);
-    show_trace(record, traces, args.trace);
-    outcome.map_err(|error| remote.explain(error))
+    Execution {
+        command,
+        remote: args.remote,
+        graces,
+        streams: Streams {
+            terminal,
+            ..Streams::PIPES
+        },
+        traces,
+        drawing: args.trace,
+        flush_timeout: args.flush_timeout,
+    }
+    .execute()
 }

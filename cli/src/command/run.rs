@@ -18,7 +18,7 @@ use baton_trace::recorder::Recorder;
 use baton_trace::stage::Component;
 use tokio::sync::oneshot;
 
-use super::{Graces, run_attached, show_trace};
+use super::{Ending, Graces, Streams, run_attached, show_trace};
 use crate::args::{RunArgs, WaterfallDetail};
 use crate::error::CliError;
 use crate::exporters::Exporters;
@@ -64,7 +64,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         kill: KILL_GRACE_DEFAULT,
     };
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&client, command, graces).await;
+        let outcome = run_attached(&client, command, graces, Streams::PIPES).await;
         client.close().await;
         outcome
     });
@@ -77,7 +77,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     exporting.finish(&self::runtime()?, args.flush_timeout);
     let drawing = args.trace.unwrap_or(WaterfallDetail::Full);
     show_trace(record, traces, (!args.quiet).then_some(drawing));
-    outcome
+    outcome.map(Ending::exit_code)
 }
 
 /// A role on its own thread, and its value once it is ready: the relay's address, the exec-server's ticket.

@@ -1,0 +1,108 @@
+//! One command on a remote machine, from the command line to its exit code.
+
+use std::io::{self, IsTerminal as _};
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use baton_core_client::{Command, RecordTo};
+use baton_trace::record::Side;
+
+use super::{Graces, Streams, TerminalUse, close, run_attached, show_trace};
+use crate::args::{RemoteArgs, WaterfallDetail};
+use crate::error::CliError;
+use crate::exporters::Exporters;
+use crate::remote::RemoteClient;
+use crate::runtime::runtime;
+use crate::trace_outputs::TraceOutputs;
+use crate::window;
+
+/// A command that is ready to run.
+pub(super) struct Execution {
+    pub(super) command: Command,
+    pub(super) remote: RemoteArgs,
+    pub(super) graces: Graces,
+    pub(super) streams: Streams,
+    pub(super) traces: TraceOutputs,
+    pub(super) drawing: Option<WaterfallDetail>,
+    pub(super) flush_timeout: Option<Duration>,
+}
+
+impl Execution {
+    /// Runs it, and returns the exit code.
+    pub(super) fn execute(self) -> Result<i32, CliError> {
+        let Self {
+            mut command,
+            remote,
+            graces,
+            streams,
+            traces,
+            drawing,
+            flush_timeout,
+        } = self;
+        let mut exporting = Exporters::of_command();
+        let recorder = exporting.start(Side::Client)?;
+        let (record_to, record) = RecordTo::channel();
+        if drawing.is_some() || !traces.is_empty() {
+            command = command.record_to(record_to);
+        }
+        // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
+        // keys included, before another process gets it.
+        let runtime = ManuallyDrop::new(runtime()?);
+        let remote = ManuallyDrop::new(RemoteClient::new(remote, recorder)?);
+        let outcome = runtime.block_on(async {
+            let outcome = run_attached(&remote.client, command, graces, streams).await;
+            close(&remote.client, &outcome).await;
+            outcome
+        });
+        exporting.finish(&runtime, flush_timeout);
+        show_trace(record, traces, drawing);
+        let ending = outcome.map_err(|error| remote.explain(error))?;
+        Ok(ending.exit_code())
+    }
+}
+
+/// What is asked for of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TerminalWish {
+    None,
+    /// If standard input is a terminal; with a line on standard error if it is not and `tells`.
+    IfLocal {
+        tells: bool,
+    },
+    Always,
+}
+
+impl TerminalWish {
+    /// The terminal that the command gets.
+    pub(super) fn granted(self, escapes: bool) -> Option<TerminalUse> {
+        let is_granted = match self {
+            Self::None => false,
+            Self::Always => true,
+            Self::IfLocal { tells } => {
+                let is_local = io::stdin().is_terminal();
+                if !is_local && tells {
+                    stderr_line!(
+                        "baton: the command gets no terminal, because standard input is none; -tt gives it one anyway"
+                    );
+                }
+                is_local
+            }
+        };
+        is_granted.then(|| TerminalUse {
+            size: Some(window::size()),
+            escapes,
+        })
+    }
+}
+
+/// The command with this terminal. `has_locale`: its environment is not a clean one. Variables that are set later take
+/// precedence.
+pub(super) fn with_terminal(command: Command, terminal: Option<TerminalUse>, has_locale: bool) -> Command {
+    let Some(size) = terminal.and_then(|terminal| terminal.size) else {
+        return command;
+    };
+    let variables = window::variables(std::env::vars_os(), has_locale);
+    variables.fold(command.terminal(size), |command, (name, value)| {
+        command.env(name, value)
+    })
+}
