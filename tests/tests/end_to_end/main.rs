@@ -8,6 +8,7 @@
 //! * `blind`: the bytes on both legs of the relay;
 //! * `call_end`: the call end that history has of a command;
 //! * `inherited`: what a command inherits from its exec-server, and what it does not;
+//! * `ssh`: `baton ssh`, also as the ssh of git and rsync;
 //! * `spawn`: how an exec-server creates processes, also in a sandbox;
 //! * `copy`: `baton cp`;
 //! * `remote_files`: files of the exec-server's machine, listed, read and written by the client library;
@@ -20,6 +21,7 @@
 //! * `signals`: Ctrl-C and SIGTERM of a client, and the time that its command then has;
 //! * `hostile`: text of a hostile peer or file on a terminal;
 //! * `health`: `baton health`;
+//! * `terminal`: `exec -t` under a pseudo-terminal, its escapes, and `attach -t`;
 //! * `tls`: TLS to the relay, and the warning about clear text;
 //! * `crowds`: more concurrent commands than a connection has sessions, and commands that wait for relay and
 //!   exec-server;
@@ -57,8 +59,10 @@ mod remote_files;
 mod revoked;
 mod signals;
 mod spawn;
+mod ssh;
 mod support;
 mod telemetry;
+mod terminal;
 mod tls;
 mod trace;
 mod volume;

@@ -144,7 +144,8 @@ fn a_client_that_gives_up_says_so_and_another_attaches() {
     mark.await_processes(1);
     signal(&testbed.relay, Signal::KILL);
     let lost = lost.finish();
-    assert_eq!((lost.text(), lost.code), ("one\n", 255), "{lost:?}");
+    // Its output may have been on the way.
+    assert!("one\n".starts_with(lost.text()) && lost.code == 255, "{lost:?}");
     for said in ["could not attach to its command", "baton attach ID"] {
         assert!(lost.stderr.contains(said), "{lost:?}");
     }

@@ -3,11 +3,13 @@
 //! * [`Testbed`]: a relay, an exec-server and the home directory of an allowed client;
 //! * [`Running`], [`Finished`]: one `baton` command with a deadline;
 //! * [`Mark`]: finds the processes of one test, grandchildren included;
+//! * [`Pty`], [`OnPty`]: a pseudo-terminal, and a program on it;
 //! * [`Proxy`]: a TCP proxy that records every byte;
 //! * [`spans`]: assertions on the spans of one `echo`.
 
 mod mark;
 mod proxy;
+mod pty;
 mod running;
 pub(crate) mod spans;
 mod testbed;
@@ -19,6 +21,7 @@ use baton_support::process::RunningProgram;
 
 pub(crate) use mark::Mark;
 pub(crate) use proxy::Proxy;
+pub(crate) use pty::{OnPty, Pty};
 pub(crate) use running::assert_printable;
 pub(crate) use running::{Finished, Input, Running, run};
 pub(crate) use testbed::{Home, Testbed, after, relay, signal};

@@ -50,7 +50,7 @@ pub(crate) fn run(command: Command) -> Finished {
 
 /// Installs handlers for ignored signals. The test process may ignore signals, as under `nohup` or in the background of
 /// a shell, and a command would inherit that. Handlers are not inherited.
-fn heed_signals() {
+pub(super) fn heed_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
