@@ -290,7 +290,7 @@ fn a_stopped_exec_server_lets_a_command_finish_and_takes_no_further_one() {
     poll("the command runs", || begun.exists().then_some(()));
     signal(&testbed.exec_server, Signal::TERM);
     testbed.await_exec_server_says(
-        "1 command still runs and has 1h to end; the same signal again ends it at once\n",
+        "1 command still runs and has 1h to end; the same signal again ends it at once",
     );
     let refused = run(testbed.exec_with(&["--connect-timeout", "0s"], ["true"]));
     assert_eq!(refused.code, 255, "{refused:?}");
