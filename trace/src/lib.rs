@@ -5,7 +5,8 @@
 //!   them;
 //! * [`call`]: a handler's view of its call, and the stages that handler and caller add to it;
 //! * [`call_end`]: why a call ended before its handler answered;
-//! * [`command`]: the command that a call runs, and how it ended;
+//! * [`command`]: the command that a call runs;
+//! * [`outcome`]: how a command ended, and whose fault it is if it failed;
 //! * [`family`]: runtime families: their markers, and the detector of the first one;
 //! * [`recorder`]: hands finished call records to a sink;
 //! * [`sampler`]: which traces are recorded;
@@ -31,6 +32,7 @@ pub mod family;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod limits;
+pub mod outcome;
 pub mod record;
 pub mod recorder;
 pub mod report;

@@ -1,30 +1,35 @@
-//! `docs/STAGES.md` matches the stage tables.
+//! The generated parts of `docs/STAGES.md` and `docs/METADATA.md` match the code.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 use baton_trace::attribute;
-use baton_trace::{family, stage};
+use baton_trace::{family, outcome, stage};
 
 const END: &str = "\n<!-- end of the generated part -->";
 
 #[test]
 fn the_page_holds_the_tables_of_the_code() {
-    assert_generated("trace/src/stage", &stage::markdown());
+    assert_generated("STAGES.md", "trace/src/stage", &stage::markdown());
 }
 
 #[test]
 fn the_page_holds_the_families_of_the_code() {
-    assert_generated("trace/src/family.rs", &family::markdown());
+    assert_generated("STAGES.md", "trace/src/family.rs", &family::markdown());
+}
+
+#[test]
+fn the_page_of_metadata_holds_the_outcomes_and_faults_of_the_code() {
+    assert_generated("METADATA.md", "trace/src/outcome", &outcome::markdown());
 }
 
 /// The part of the page that is generated from `source` is `wanted`.
-fn assert_generated(source: &str, wanted: &str) {
+fn assert_generated(page: &str, source: &str, wanted: &str) {
     // The tests of this file run in parallel, and each may write the page.
     static PAGE: Mutex<()> = Mutex::new(());
     let _page = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/STAGES.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
     let page = fs::read_to_string(&path).unwrap();
     let begin = format!(
         "<!-- Generated from {source}: BATON_BLESS=1 cargo test -p baton-trace --test stages_doc -->\n"
@@ -38,8 +43,9 @@ fn assert_generated(source: &str, wanted: &str) {
     }
     assert!(
         tables == wanted,
-        "docs/STAGES.md differs from {source}; regenerate it with\n  \
-         BATON_BLESS=1 cargo test -p baton-trace --test stages_doc\nand review the difference. It should be\n{wanted}"
+        "{} differs from {source}; regenerate it with\n  \
+         BATON_BLESS=1 cargo test -p baton-trace --test stages_doc\nand review the difference. It should be\n{wanted}",
+        path.display()
     );
 }
 
