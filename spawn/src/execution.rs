@@ -8,7 +8,9 @@ use rustix::io::Errno;
 
 use crate::image::Image;
 use crate::sys::memory::ChildMemory;
+use crate::sys::report::{ReportReader, Reported};
 use crate::sys::stack_pool::StackPool;
+use crate::user::UserFailure;
 
 /// The state of a child's exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub enum ExecutionState {
     Executed(Option<Instant>),
     /// execve(2), or a step before it, failed. The child exits, and the program did not run.
     Failed(Errno),
+    /// As [`Failed`](Self::Failed), of a child that becomes another user.
+    FailedAsUser(UserFailure),
 }
 
 /// Reports the state of a child's exec, and keeps its image until it has executed. Then the image is dropped: arguments
@@ -31,6 +35,8 @@ pub struct Execution(Mutex<Stage>);
 enum Stage {
     /// It still used this process's memory, or its exec had failed.
     Before(Cloned),
+    /// It becomes another user, and had not executed yet, or its exec had failed.
+    AsUser(Forked),
     /// It had executed.
     Executed(Option<Instant>),
 }
@@ -39,6 +45,15 @@ enum Stage {
 struct Cloned {
     memory: Arc<ChildMemory>,
     pool: StackPool,
+    /// When it was created, by this process's clock.
+    at: Instant,
+    /// The same moment by the child's clock.
+    at_ns: i64,
+}
+
+/// A child that becomes another user, and reports its progress.
+struct Forked {
+    report: ReportReader,
     /// When it was created, by this process's clock.
     at: Instant,
     /// The same moment by the child's clock.
@@ -56,6 +71,11 @@ impl Execution {
         })))
     }
 
+    /// Of a child that becomes another user, created at `at`, which is `at_ns` by the child's clock.
+    pub(crate) fn of_report(report: ReportReader, at: Instant, at_ns: i64) -> Self {
+        Self(Mutex::new(Stage::AsUser(Forked { report, at, at_ns })))
+    }
+
     /// Of a child that had executed its program at `at`.
     pub(crate) fn executed_at(at: Instant) -> Self {
         Self(Mutex::new(Stage::Executed(Some(at))))
@@ -64,8 +84,19 @@ impl Execution {
     /// The state as it is now.
     pub fn state(&self) -> ExecutionState {
         let mut stage = self.lock();
-        let child = match &*stage {
+        let child = match &mut *stage {
             Stage::Before(child) => child,
+            Stage::AsUser(child) => {
+                return match child.report.read() {
+                    Reported::Pending => ExecutionState::Pending,
+                    Reported::Failed(failure) => ExecutionState::FailedAsUser(failure),
+                    Reported::Executed(ns) => {
+                        let at = ns.and_then(|ns| instant_of(ns, child.at, child.at_ns));
+                        *stage = Stage::Executed(at);
+                        ExecutionState::Executed(at)
+                    }
+                };
+            }
             Stage::Executed(at) => return ExecutionState::Executed(*at),
         };
         if !child.memory.has_left() {
@@ -74,7 +105,7 @@ impl Execution {
         if let Some(errno) = child.memory.errno() {
             return ExecutionState::Failed(errno);
         }
-        let at = child.instant_of(child.memory.executed_ns());
+        let at = instant_of(child.memory.executed_ns(), child.at, child.at_ns);
         if let Stage::Before(child) = std::mem::replace(&mut *stage, Stage::Executed(at)) {
             child.pool.take_back(child.memory);
         }
@@ -82,11 +113,11 @@ impl Execution {
     }
 
     /// Calls `look` with the image. Returns `None` if [`state`](Self::state) has returned
-    /// [`Executed`](ExecutionState::Executed).
+    /// [`Executed`](ExecutionState::Executed), and for a child that becomes another user.
     pub fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
         match &*self.lock() {
             Stage::Before(child) => Some(look(child.memory.image())),
-            Stage::Executed(_) => None,
+            Stage::AsUser(_) | Stage::Executed(_) => None,
         }
     }
 
@@ -94,7 +125,7 @@ impl Execution {
     pub(crate) fn with_memory<T>(&self, look: impl FnOnce(&ChildMemory) -> T) -> Option<T> {
         match &*self.lock() {
             Stage::Before(child) => Some(look(&child.memory)),
-            Stage::Executed(_) => None,
+            Stage::AsUser(_) | Stage::Executed(_) => None,
         }
     }
 
@@ -103,11 +134,10 @@ impl Execution {
     }
 }
 
-impl Cloned {
-    fn instant_of(&self, ns: i64) -> Option<Instant> {
-        let since = u64::try_from(ns.checked_sub(self.at_ns)?).ok()?;
-        Some(self.at + Duration::from_nanos(since))
-    }
+/// The time `ns` of the child's clock by this process's clock, where `at` is `at_ns`.
+fn instant_of(ns: i64, at: Instant, at_ns: i64) -> Option<Instant> {
+    let since = u64::try_from(ns.checked_sub(at_ns)?).ok()?;
+    Some(at + Duration::from_nanos(since))
 }
 
 impl Drop for Execution {

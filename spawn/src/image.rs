@@ -7,7 +7,7 @@ use crate::environment::Environment;
 /// The arguments of a child's execve(2), and its working directory.
 #[derive(Debug)]
 pub struct Image {
-    /// An absolute path. No directory is searched.
+    /// An absolute path, but for a [`UserSpawner`](crate::UserSpawner). No directory is searched.
     pub program: CString,
     /// `argv`, its first element included.
     pub arguments: Vec<CString>,

@@ -5,6 +5,8 @@
 //! * [`CloneSpawner`] creates the child by clone(2) and does not wait for its exec;
 //! * [`StdSpawner`] creates it by the standard library's fork(2) and waits.
 //!
+//! [`UserSpawner`] is for a child that becomes another [`User`].
+//!
 //! [`Method::select`] chooses between them, by a probe if asked. [`InheritedState`] is the state that a child would
 //! inherit from this process and must not. [`limits`] has every bound, with its reason and its cost.
 //!
@@ -21,6 +23,8 @@ pub mod limits;
 mod method;
 mod std_spawner;
 mod sys;
+mod user;
+mod user_spawner;
 
 use std::fmt;
 use std::io;
@@ -35,6 +39,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 pub use std_spawner::StdSpawner;
 pub use sys::inherited::InheritedState;
+pub use user::{User, UserFailure};
+pub use user_spawner::UserSpawner;
 
 /// Starts child processes.
 pub trait Spawn: fmt::Debug + Send + Sync + 'static {

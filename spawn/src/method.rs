@@ -143,7 +143,9 @@ fn probe(spawner: &CloneSpawner) -> Result<(), CloneUnavailable> {
     match child.execution.state() {
         ExecutionState::Failed(Errno::NOENT) => Ok(()),
         ExecutionState::Failed(errno) => Err(CloneUnavailable::StepRefused(errno)),
-        ExecutionState::Pending | ExecutionState::Executed(_) => Err(CloneUnavailable::MemoryNotShared),
+        ExecutionState::Pending | ExecutionState::Executed(_) | ExecutionState::FailedAsUser(_) => {
+            Err(CloneUnavailable::MemoryNotShared)
+        }
     }
 }
 

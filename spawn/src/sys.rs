@@ -11,6 +11,7 @@ mod enter;
 pub(crate) mod fork;
 pub(crate) mod inherited;
 pub(crate) mod memory;
+pub(crate) mod report;
 mod signals;
 mod stack;
 pub(crate) mod stack_pool;

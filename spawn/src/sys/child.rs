@@ -10,6 +10,8 @@ use syscalls::{Errno, Sysno, syscall0, syscall1, syscall2, syscall3, syscall4};
 use super::memory::{ChildMemory, ExecPlan};
 use super::signals;
 
+pub(super) mod as_user;
+
 /// A process's own controlling terminal, if it has one.
 pub(super) const TERMINAL: &CStr = c"/dev/tty";
 
@@ -27,8 +29,13 @@ pub(super) extern "C" fn main(memory: *mut c_void) -> c_int {
     });
     memory.errno.store(errno.into_raw(), Ordering::Relaxed);
     publish();
+    exit()
+}
+
+/// Ends this process, which is not a thread of its parent.
+fn exit() -> ! {
     loop {
-        // SAFETY: ends this process, which is not a thread of its parent.
+        // SAFETY: no pointer.
         let _ = unsafe { syscall1(Sysno::exit_group, 127) };
     }
 }
@@ -55,55 +62,90 @@ pub(super) fn execute(
     others: OtherDescriptors,
     before_exec: impl FnOnce(),
 ) -> Result<Infallible, Errno> {
-    // SAFETY: every pointer is to something that `plan` owns, or to this stack, and of the size that the call expects.
+    isolate(plan, is_cleared)?;
+    if let Some(cwd) = &plan.image.cwd {
+        chdir(cwd)?;
+    }
+    connect_stdio(plan)?;
+    // Kernels before 5.9 do not have this call, and before 5.11 not the flag.
+    let _ = close_range(plan.stdio.len(), others);
+    restore_limits(plan);
+    signals::unblock_all()?;
+    before_exec();
+    Err(exec(plan, &plan.image.program))
+}
+
+/// Leaves the parent's process group, signal handlers and terminal.
+fn isolate(plan: &ExecPlan, is_cleared: bool) -> Result<(), Errno> {
+    // SAFETY: neither call has a pointer.
     unsafe {
         match plan.image.terminal {
             true => syscall0(Sysno::setsid)?,
             false => syscall2(Sysno::setpgid, 0, 0)?,
         };
-        match is_cleared {
-            true => signals::reset_each(plan.inherited.ignored_signals)?,
-            false => signals::reset_all()?,
-        }
-        if plan.inherited.has_terminal {
-            give_up_terminal();
-        }
-        if let Some(cwd) = &plan.image.cwd {
-            syscall1(Sysno::chdir, cwd.as_ptr().addr())?;
-        }
-        for (number, own) in plan.stdio.into_iter().enumerate() {
-            syscall3(Sysno::dup3, own as usize, number, 0)?;
-        }
-        if plan.image.terminal {
-            syscall3(Sysno::ioctl, 0, libc::TIOCSCTTY as usize, 0)?;
-        }
-        // Kernels before 5.9 do not have this call, and before 5.11 not the flag.
-        let _ = syscall3(
-            Sysno::close_range,
-            plan.stdio.len(),
-            u32::MAX as usize,
-            others as usize,
-        );
-        if let Some(limit) = &plan.inherited.open_files {
-            // The child runs even if the limit cannot be set.
-            let _ = syscall4(
+    }
+    match is_cleared {
+        true => signals::reset_each(plan.inherited.ignored_signals)?,
+        false => signals::reset_all()?,
+    }
+    if plan.inherited.has_terminal {
+        give_up_terminal();
+    }
+    Ok(())
+}
+
+fn chdir(directory: &CStr) -> Result<(), Errno> {
+    // SAFETY: a string that ends.
+    unsafe { syscall1(Sysno::chdir, directory.as_ptr().addr()) }.map(drop)
+}
+
+/// Sets the descriptors 0, 1 and 2, and the controlling terminal.
+fn connect_stdio(plan: &ExecPlan) -> Result<(), Errno> {
+    for (number, own) in plan.stdio.into_iter().enumerate() {
+        // SAFETY: no pointer.
+        unsafe { syscall3(Sysno::dup3, own as usize, number, 0)? };
+    }
+    if plan.image.terminal {
+        // SAFETY: a request that has no pointer.
+        unsafe { syscall3(Sysno::ioctl, 0, libc::TIOCSCTTY as usize, 0)? };
+    }
+    Ok(())
+}
+
+/// Closes the descriptors from `first` on, now or by the exec.
+fn close_range(first: usize, others: OtherDescriptors) -> Result<(), Errno> {
+    // SAFETY: no pointer.
+    unsafe { syscall3(Sysno::close_range, first, u32::MAX as usize, others as usize) }.map(drop)
+}
+
+fn restore_limits(plan: &ExecPlan) {
+    if let Some(limit) = &plan.inherited.open_files {
+        // The child runs even if the limit cannot be set.
+        // SAFETY: the kernel reads a `struct rlimit64`.
+        let _ = unsafe {
+            syscall4(
                 Sysno::prlimit64,
                 0,
                 libc::RLIMIT_NOFILE as usize,
                 (&raw const *limit).addr(),
                 0,
-            );
-        }
-        signals::unblock_all()?;
-        before_exec();
+            )
+        };
+    }
+}
+
+/// Executes a program. Returns only its error.
+fn exec(plan: &ExecPlan, program: &CStr) -> Errno {
+    // SAFETY: a string that ends, and two arrays of strings, owned by `plan`, that end with a null pointer.
+    let executed = unsafe {
         syscall3(
             Sysno::execve,
-            plan.image.program.as_ptr().addr(),
+            program.as_ptr().addr(),
             plan.arguments.as_ptr().addr(),
             plan.environment.as_ptr().addr(),
-        )?;
-    }
-    Err(Errno::EINVAL)
+        )
+    };
+    executed.err().unwrap_or(Errno::EINVAL)
 }
 
 /// Gives up the controlling terminal, which belongs to the server's owner. A program in the background of that terminal
