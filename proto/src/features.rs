@@ -25,6 +25,12 @@ impl Features {
     /// Feature 8: the exec-server heeds `Start.terminal` and `Start.login_shell`, and takes `WindowSize` in a `Run` and
     /// an `Attach` of `baton.exec.v1.Exec`.
     pub const TERMINALS: u32 = 8;
+    /// Feature 12: the exec-server heeds the header `baton-user` of a `Run` of `baton.exec.v1.Exec`, and tells in
+    /// `Started.user` which user the process runs as.
+    pub const USERS: u32 = 12;
+    /// Feature 10: the exec-server heeds `Start.detached`, `Start.drop_output` and `Start.tell_repeated`, and has `Poll`
+    /// of `baton.exec.v1.Exec`.
+    pub const DETACHED: u32 = 10;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
@@ -37,7 +43,9 @@ impl Features {
         | 1 << Self::ATTACH
         | 1 << Self::SIGNALS
         | 1 << Self::RESUME_WRITES
-        | 1 << Self::TERMINALS;
+        | 1 << Self::TERMINALS
+        | 1 << Self::DETACHED
+        | 1 << Self::USERS;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
@@ -103,6 +111,8 @@ mod tests {
             Features::SIGNALS,
             Features::RESUME_WRITES,
             Features::TERMINALS,
+            Features::DETACHED,
+            Features::USERS,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

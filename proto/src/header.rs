@@ -1,4 +1,5 @@
-//! Names of the request headers of `Register`, `Dial` and `Accept`. Values are lowercase hex, except for the version.
+//! Names of request headers. Those of `Register`, `Dial` and `Accept` have values in lowercase hex, except for the
+//! version.
 
 /// The exec-server's id, on all three methods: a load balancer that hashes it routes both peers to the same relay.
 pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
@@ -12,3 +13,5 @@ pub const PROTOCOL_VERSION: &str = "baton-protocol-version";
 pub const ACCEPT_TOKEN: &str = "baton-accept-token";
 /// How long to wait before another try, in milliseconds, on a refusal that may pass (gRPC A6).
 pub const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
+/// The user that the command of a `Run` has to run as, else it is refused. Only to an exec-server with the feature 12.
+pub const USER: &str = "baton-user";

@@ -147,6 +147,10 @@ pub const ANSWER_MAX: usize = 256 * 1024;
 /// Records or threads on one page of an answer. A page with more is a violation.
 pub const PAGE_ITEMS_MAX: usize = 100;
 
+/// Events in one answer to a `Poll`. An answer with more is a violation. It bounds what a client decodes at once: some 150
+/// bytes each, beside their output.
+pub const POLL_EVENTS_MAX: usize = 1000;
+
 /// A page ends when it has this many bytes, unless it has one item only. Half of [`ANSWER_MAX`], so that no last item
 /// makes a page too large.
 pub const PAGE_BYTES_MAX: usize = 128 * 1024;

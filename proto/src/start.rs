@@ -11,6 +11,7 @@ impl Start {
     pub fn parameters(&self) -> [u8; 32] {
         let parameters = Self {
             epoch: Default::default(),
+            tell_repeated: false,
             ..self.clone()
         };
         let hash = digest::digest(&digest::SHA256, &parameters.encode_to_vec());

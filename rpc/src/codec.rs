@@ -24,12 +24,12 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{
-    ExecError, ListRequest, ListResponse, ProcessEvent, RunRequest, SignalRequest, SignalResponse,
-    WaitRequest,
+    ExecError, ListRequest, ListResponse, PollRequest, PollResponse, ProcessEvent, RunRequest, SignalRequest,
+    SignalResponse, WaitRequest,
 };
 use baton_proto::limits::{
-    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, THREAD_METADATA_ENTRIES_MAX,
-    WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
+    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, POLL_EVENTS_MAX,
+    THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
 };
 use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
 use baton_proto::{files, metadata};
@@ -227,6 +227,19 @@ impl Checked for ListResponse {
     }
 }
 
+impl Checked for PollResponse {
+    fn check(wire: &[u8]) -> Result<(), Status> {
+        let mut events = 0;
+        fields(wire, &mut |tag, _| events += usize::from(tag == 1));
+        if events > POLL_EVENTS_MAX {
+            return Err(Status::internal(format!(
+                "the exec-server sent {events} events in one answer, and one has at most {POLL_EVENTS_MAX}"
+            )));
+        }
+        Ok(())
+    }
+}
+
 impl Checked for WarmState {
     fn check(wire: &[u8]) -> Result<(), Status> {
         let mut warms = 0;
@@ -255,6 +268,7 @@ macro_rules! unrepeated {
 
 unrepeated! {
     WatchRequest PingRequest PingResponse PublishResponse SignalRequest SignalResponse ListRequest WaitRequest
+    PollRequest
 }
 
 /// The number of repeated entries of a `Start`.
@@ -387,6 +401,18 @@ mod tests {
         };
         assert!(check(PAGE_ITEMS_MAX).is_ok());
         assert_eq!(check(PAGE_ITEMS_MAX + 1).unwrap_err().code(), Code::Internal);
+    }
+
+    #[test]
+    fn an_answer_to_a_poll_beyond_its_bound_is_not_decoded() {
+        let check = |events| {
+            let answer = PollResponse {
+                events: vec![Default::default(); events],
+            };
+            PollResponse::check(&answer.encode_to_vec())
+        };
+        assert!(check(POLL_EVENTS_MAX).is_ok());
+        assert_eq!(check(POLL_EVENTS_MAX + 1).unwrap_err().code(), Code::Internal);
     }
 
     #[test]
