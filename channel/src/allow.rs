@@ -235,6 +235,14 @@ impl AllowList {
         }
     }
 
+    /// The users that the lines name for commands, each once, for a check of them. Of an unusable list, none.
+    pub fn users(&self) -> Vec<String> {
+        match &self.source {
+            None => self.lines.users(),
+            Some(path) => file::read(path).map_or_else(|_| Vec::new(), |text| Lines::parse(&text).users()),
+        }
+    }
+
     /// A watch on the file; `None` without a file.
     pub(crate) fn watch(&self) -> Option<Watch> {
         self.source.clone().map(Watch::new)
@@ -353,12 +361,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
-        let lines = format!("{0} laptop\n\nuser=\"nobody\" {0} laptop\n", key(1));
+        let lines = format!("{0} laptop\n\nfrom=\"host\" {0} laptop\n", key(1));
         std::fs::write(&path, lines).unwrap();
         let problem = list.find(&key(1)).unwrap_err();
         assert!(problem.is_of_one_line());
         let problem = problem.to_string();
-        let expected = format!("{}:3: unknown option `user` ", path.display());
+        let expected = format!("{}:3: unknown option `from` ", path.display());
         assert!(problem.starts_with(&expected), "{problem}");
         assert_eq!(standing(&list, 1), Standing::Missing);
     }

@@ -162,6 +162,10 @@ pub const LINE_OPTIONS_MAX: usize = 16;
 /// is read, and keeps a forced command far below the 128 KiB that Linux accepts for one argument.
 pub const OPTION_VALUE_MAX: usize = 4096;
 
+/// Bytes of the name of a user in an option of an allow-list line: Linux has at most 256 in its user database. Protects
+/// logs and messages, which repeat it.
+pub const USER_NAME_MAX: usize = 256;
+
 /// Maximum length of a ticket in characters. A ticket has about 250. Bounds the work on other text that a user pastes.
 pub const TICKET_MAX: usize = 4096;
 

@@ -1,6 +1,6 @@
 //! Parses the text of an allow-list. Lines are independent: a bad line refuses its own client only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -123,6 +123,17 @@ impl Lines {
 
     pub(super) fn allows_nobody(&self) -> bool {
         !self.entries.values().any(Result::is_ok)
+    }
+
+    /// The users that the lines name, each once.
+    pub(super) fn users(&self) -> Vec<String> {
+        let clients = self.entries.values().flatten();
+        let users = clients.filter_map(|client| client.grant.options.user());
+        users
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// The first bad lines, at most [`ALLOW_LIST_PROBLEMS`].
@@ -265,8 +276,8 @@ mod tests {
         let named = |error: OptionsError| LineError::from(error);
         for (bad, reason) in [
             (
-                format!("user=\"nobody\" {} one", key(1)),
-                named(OptionsError::Unknown("user".into())),
+                format!("from=\"host\" {} one", key(1)),
+                named(OptionsError::Unknown("from".into())),
             ),
             (
                 format!("restrict {} one", key(1)),

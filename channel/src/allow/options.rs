@@ -1,5 +1,5 @@
 //! The options before the key on an allow-list line, as in the `authorized_keys` of OpenSSH:
-//! `expires="20271231Z",command="/usr/bin/backup" KEY name trust`.
+//! `expires="20271231Z",user="backup",command="/usr/bin/backup" KEY name trust`.
 //!
 //! * here: what the options mean;
 //! * `options/syntax.rs`: names, quotes and commas;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use baton_trace::text::hint;
 
-use crate::limits::{LINE_OPTIONS_MAX, OPTION_VALUE_MAX};
+use crate::limits::{LINE_OPTIONS_MAX, OPTION_VALUE_MAX, USER_NAME_MAX};
 use syntax::WrittenOption;
 
 mod expiry;
@@ -19,19 +19,20 @@ pub(super) mod syntax;
 
 /// The options of a client's line on the allow-list. Without options, the client is not limited.
 ///
-/// The server enforces [`expires`](Self::expires) itself. Each service enforces [`command`](Self::command): a service
-/// that does not, serves such a client like any other.
+/// The server enforces [`expires`](Self::expires) itself. Each service enforces [`command`](Self::command) and
+/// [`user`](Self::user): a service that does not, serves such a client like any other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientOptions {
     expires: Option<SystemTime>,
     command: Option<Box<str>>,
+    user: Option<Box<str>>,
 }
 
 /// What is wrong with the options of an allow-list line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// This version does not have the option.
-    #[error("unknown option `{0}` (the options are expires and command)")]
+    #[error("unknown option `{0}` (the options are expires, command and user)")]
     Unknown(String),
     /// Each option is given at most once.
     #[error("the option `{0}` is given twice")]
@@ -62,6 +63,11 @@ pub enum OptionsError {
     /// The value of `command` is empty or has a control character.
     #[error("command is empty or has a control character")]
     Command,
+    /// The value of `user` cannot be the name of a user.
+    #[error(
+        "user is not a name: it has 1 to {USER_NAME_MAX} bytes, no space, no control character, no `:` and no `/`"
+    )]
+    User,
 }
 
 /// The options that this version has.
@@ -69,12 +75,13 @@ pub enum OptionsError {
 enum Known {
     Expires,
     Command,
+    User,
 }
 
 impl Known {
     /// Names are case-insensitive, as in `authorized_keys`.
     fn named(name: &str) -> Option<Self> {
-        [Self::Expires, Self::Command]
+        [Self::Expires, Self::Command, Self::User]
             .into_iter()
             .find(|option| option.name().eq_ignore_ascii_case(name))
     }
@@ -83,6 +90,7 @@ impl Known {
         match self {
             Self::Expires => "expires",
             Self::Command => "command",
+            Self::User => "user",
         }
     }
 }
@@ -98,6 +106,12 @@ impl ClientOptions {
     /// may do nothing else, so a service that does more for its clients refuses it. It is not empty, and has no NUL.
     pub fn command(&self) -> Option<&str> {
         self.command.as_deref()
+    }
+
+    /// The user of the exec-server's machine that the client's commands run as, by name. A service that would do for the
+    /// client what only the exec-server's own user may, refuses it. The user may not exist.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// Whether the client counts as not listed at this time.
@@ -120,6 +134,7 @@ impl ClientOptions {
             let is_repeated = match known {
                 Known::Expires => options.expires.replace(expiry::parse(&value)?).is_some(),
                 Known::Command => options.command.replace(command(value)?).is_some(),
+                Known::User => options.user.replace(user(value)?).is_some(),
             };
             if is_repeated {
                 return Err(OptionsError::Repeated(known.name()));
@@ -136,6 +151,15 @@ fn command(value: String) -> Result<Box<str>, OptionsError> {
     match is_command {
         true => Ok(value.into()),
         false => Err(OptionsError::Command),
+    }
+}
+
+/// Whether a user of this name exists is not known here. The user database separates its fields by `:`.
+fn user(value: String) -> Result<Box<str>, OptionsError> {
+    let is_part = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, ':' | '/');
+    match !value.is_empty() && value.len() <= USER_NAME_MAX && value.chars().all(is_part) {
+        true => Ok(value.into()),
+        false => Err(OptionsError::User),
     }
 }
 
@@ -156,6 +180,7 @@ mod tests {
         ClientOptions {
             expires: expires.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
             command: command.map(Into::into),
+            user: None,
         }
     }
 
@@ -174,6 +199,8 @@ mod tests {
             let (read, rest) = parse(line).unwrap();
             assert_eq!((read, rest.trim()), (expected, "k"), "{line}");
         }
+        let (read, _) = parse("USER=\"a.b-c_1$\",command=\"true\" k").unwrap();
+        assert_eq!((read.user(), read.command()), (Some("a.b-c_1$"), Some("true")));
         let (read, rest) = parse(r#"command="printf '\n' # , = a b" k # c"#).unwrap();
         assert_eq!(read.command(), Some(r"printf '\n' # , = a b"));
         assert_eq!(rest, " k # c");
@@ -183,7 +210,7 @@ mod tests {
     fn what_is_not_understood_is_refused_by_name() {
         let name = || "command".to_owned();
         for (line, expected) in [
-            ("user=\"nobody\" k", OptionsError::Unknown("user".into())),
+            ("from=\"host\" k", OptionsError::Unknown("from".into())),
             ("command=\"a\",no-pty k", OptionsError::Unknown("no-pty".into())),
             ("restrict k", OptionsError::Unknown("restrict".into())),
             ("command k", OptionsError::NoValue(name())),
@@ -204,6 +231,12 @@ mod tests {
             ("=\"a\" k", OptionsError::NoName),
             ("command=\"a\",COMMAND=\"a\" k", OptionsError::Repeated("command")),
             ("expires=\"soon\" k", OptionsError::Expires),
+            ("user=\"\" k", OptionsError::User),
+            ("user=\"a b\" k", OptionsError::User),
+            ("user=\"a:0\" k", OptionsError::User),
+            ("user=\"../a\" k", OptionsError::User),
+            ("user=\"a\u{1b}\" k", OptionsError::User),
+            ("user=\"a\",user=\"b\" k", OptionsError::Repeated("user")),
         ] {
             assert_eq!(parse(line), Err(expected), "{line}");
         }
@@ -238,7 +271,11 @@ mod tests {
                 humantime::format_rfc3339(expires)
             );
             let (read, rest) = parse(&line).unwrap();
-            prop_assert_eq!(read, ClientOptions { expires: Some(expires), command: Some(command.as_str().into()) });
+            prop_assert_eq!(read, ClientOptions {
+                expires: Some(expires),
+                command: Some(command.as_str().into()),
+                user: None,
+            });
             prop_assert_eq!(rest, " k");
         }
 
@@ -252,8 +289,8 @@ mod tests {
                 .map(|name| format!("{name}=\"{}\"", "20300101Z"))
                 .collect();
             let count = |known: &str| names.iter().filter(|name| name.eq_ignore_ascii_case(known)).count();
-            let (commands, times) = (count("command"), count("expires"));
-            let is_understood = commands + times == names.len() && commands <= 1 && times <= 1;
+            let known = ["command", "expires", "user"].map(count);
+            let is_understood = known.iter().sum::<usize>() == names.len() && known.iter().all(|count| *count <= 1);
             prop_assert_eq!(parse(&format!("{} k", list.join(","))).is_ok(), is_understood);
         }
     }

@@ -145,7 +145,7 @@ mod tests {
         }
         assert_eq!(session.ended(), None);
         // An option that is not understood: the key is not allowed any more.
-        write("user=\"nobody\" ");
+        write("from=\"host\" ");
         served.at(at + Duration::from_secs(1)).await;
         assert_eq!(session.ended(), Some(SessionError::Revoked));
     }

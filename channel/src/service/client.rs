@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use baton_export::bridge;
 use baton_export::clock;
 use baton_mux::StreamError;
 use baton_proto::channel::Head;
+use baton_trace::TraceId;
 use baton_trace::call::ClientStages;
 use baton_trace::command::TracedCommand;
 use baton_trace::record::CallRecord;
@@ -32,17 +33,33 @@ use super::session_state::{SessionState, StreamHandle};
 
 /// A request extension through which the caller receives the finished record of one call.
 #[derive(Debug, Clone)]
-pub struct RecordTo(Arc<Mutex<Option<oneshot::Sender<CallRecord>>>>);
+pub struct RecordTo(Arc<RecordSlot>);
+
+#[derive(Debug)]
+struct RecordSlot {
+    sender: Mutex<Option<oneshot::Sender<CallRecord>>>,
+    trace_id: OnceLock<TraceId>,
+}
 
 impl RecordTo {
     /// The extension, and the receiver of the record, which is sent when the call has ended.
     pub fn channel() -> (Self, oneshot::Receiver<CallRecord>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+        let slot = RecordSlot {
+            sender: Mutex::new(Some(sender)),
+            trace_id: OnceLock::new(),
+        };
+        (Self(Arc::new(slot)), receiver)
+    }
+
+    /// The trace that the call belongs to, once the call was made.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.0.trace_id.get().copied()
     }
 
     fn take(&self) -> Option<oneshot::Sender<CallRecord>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut sender = self.0.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.take()
     }
 }
 
@@ -65,7 +82,8 @@ impl Call {
         relay: impl FnOnce() -> Vec<KeyValue>,
     ) -> Self {
         let (mut parts, body) = request.into_parts();
-        let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
+        let record_to = parts.extensions.remove::<RecordTo>();
+        let observer = record_to.as_ref().and_then(RecordTo::take);
         let recording = recorder.is_on() || observer.is_some();
         stage::close_registration();
         let anchor = clock::call_anchor();
@@ -85,6 +103,10 @@ impl Call {
                 let mut context = caller.clone().continue_or_start(true).with_span(call_id);
                 recorder.sampler().decide(&mut context, is_sampled);
                 context.inject(&mut parts.headers);
+                if let Some(record_to) = &record_to {
+                    // Of the first call with it.
+                    let _ = record_to.0.trace_id.set(context.trace_id);
+                }
                 Box::new(ClientDraft {
                     anchor,
                     context,

@@ -46,6 +46,9 @@ fn run(bytes: &[u8]) {
 }
 
 fn check_options(options: &ClientOptions) {
+    if let Some(user) = options.user() {
+        assert!(!user.is_empty() && !user.contains(['\0', '\n', ':', '/', ' ']));
+    }
     if let Some(command) = options.command() {
         assert!(!command.is_empty() && !command.contains(['\0', '\n', '\x1b']));
     }
@@ -102,12 +105,12 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "options",
             of(&[
                 format!("command=\"printf \\\"#\\\" # ,\",expires=\"20271231Z\" {key} ci restart # x"),
-                format!("EXPIRES=\"2027-12-31T23:59:59.5Z\"\t{other} laptop"),
+                format!("EXPIRES=\"2027-12-31T23:59:59.5Z\",user=\"b\"\t{other} laptop"),
             ]),
         ),
         (
             "unknown-option",
-            of(&[format!("{key} a"), format!("user=\"b\",command=\"c\" {key} a")]),
+            of(&[format!("{key} a"), format!("from=\"b\",command=\"c\" {key} a")]),
         ),
         (
             "unclosed-quote",
