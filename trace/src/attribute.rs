@@ -21,6 +21,8 @@ pub const PROCESS_ID: &str = "baton.process.id";
 pub const OUTCOME: &str = "baton.outcome";
 /// On the span of a command that a signal ended: the signal's name without `SIG`, or its number where it has none.
 pub const SIGNAL: &str = "baton.signal";
+/// On the span of a command that was killed: the number of its descendants that the exec-server could not kill. Absent: 0.
+pub const SURVIVORS: &str = "baton.survivors";
 /// On the span of a command: the caller's thread that it belongs to.
 pub const THREAD: &str = "baton.thread";
 /// On the span of a command: the number of the turn of the caller's loop that it belongs to.

@@ -74,7 +74,7 @@ impl Outcome {
 }
 
 /// The exit status of a process, as the operating system reports it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommandExit {
     /// The exit code, 0 to 255.
     Code(i32),
@@ -208,6 +208,7 @@ struct Observed {
     pid: Option<u32>,
     end: Option<CommandEnd>,
     family: Option<FamilySummary>,
+    survivors: u32,
 }
 
 impl TracedCommand {
@@ -273,6 +274,11 @@ impl TracedCommand {
         self.observed().family = Some(family);
     }
 
+    /// Sets the number of descendants that the exec-server could not kill.
+    pub fn survived_by(&self, survivors: u32) {
+        self.observed().survivors = survivors;
+    }
+
     /// The summary for a client's call that has ended.
     pub fn summary_of_call(&self, progress: CallProgress, status: RpcStatus) -> CommandSummary {
         let observed = *self.observed();
@@ -297,6 +303,9 @@ impl TracedCommand {
             fingerprint.map(|fingerprint| KeyValue::new(attribute::ARGUMENTS_FINGERPRINT, fingerprint)),
         );
         attributes.extend(observed.pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
+        let survivors = Some(observed.survivors).filter(|survivors| *survivors > 0);
+        attributes
+            .extend(survivors.map(|survivors| KeyValue::new(attribute::SURVIVORS, i64::from(survivors))));
         CommandSummary {
             label: self.0.label.clone(),
             attributes,
@@ -406,6 +415,10 @@ mod tests {
         let turn = KeyValue::new("baton.turn", 7);
         assert!(record.attributes.contains(&turn), "{:?}", record.attributes);
         assert_eq!(record.text("baton.step").as_deref(), Some("s"));
+        assert_eq!(record.text("baton.survivors"), None);
+        command.survived_by(2);
+        let survivors = KeyValue::new("baton.survivors", 2);
+        assert!(command.summary().attributes.contains(&survivors));
     }
 
     #[test]
