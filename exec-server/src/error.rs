@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use crate::limits::{
     FINISHED_AT_LEAST, FINISHED_PER_SECOND, ORIGINAL_COMMAND_BYTES, PROCESSES_RETRY, WATCHERS_MAX,
 };
+use crate::user::UserError;
 
 /// Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,12 @@ pub enum StartError {
     #[error("the call ended before its process was started")]
     Abandoned,
     /// Client's fault.
+    #[error(
+        "this exec-server starts no detached command for this client: its --max-grace is 0, or the client's line on the \
+        allow-list has a forced command"
+    )]
+    NotDetachable,
+    /// Client's fault.
     #[error("command not found: not a file, and not in a directory of the command's PATH")]
     CommandNotFound,
     /// Client's fault.
@@ -82,9 +89,20 @@ pub enum StartError {
     /// Client's fault.
     #[error("the working directory does not exist, is not a directory, or may not be entered")]
     BadCwd,
+    /// The fault is told by the error.
+    #[error("{prefix}{0}", prefix = of_user(.0))]
+    User(#[from] UserError),
     /// Server's fault: processes, memory, descriptors.
     #[error("the operating system refused to start the process: {0}{advice}", advice = advice(.0))]
     SpawnFailed(#[source] io::Error),
+}
+
+/// Tells a client that it cannot change the user.
+fn of_user(error: &UserError) -> &'static str {
+    match error {
+        UserError::Other | UserError::Busy => "",
+        _ => "no command can run as the user that the exec-server's owner has set for this client: ",
+    }
 }
 
 /// What to do about an error of the operating system, where that is known.
@@ -134,6 +152,9 @@ pub enum InvalidStart {
     /// A terminal without stdin, or larger than any.
     #[error("a terminal needs stdin, and has at most 65535 columns, rows and pixels")]
     Terminal,
+    /// Nobody could send it.
+    #[error("a detached process has no stdin, because its call ends after Started")]
+    DetachedStdin,
     /// The operating system ends a string there.
     #[error("an argument contains a NUL byte")]
     NulInArgv,
@@ -274,6 +295,13 @@ pub enum AttachError {
     /// Client's fault.
     #[error("{WATCHERS_MAX} calls watch the process, its limit: end one of them")]
     TooManyWatchers,
+    /// Fault of the exec-server's owner, who has changed the user since the process was started. A call must not get
+    /// the rights of the earlier one, such as by the input of a shell.
+    #[error(
+        "the process runs as another user than the commands of this client's key do now, so no call can attach to it; \
+        a signal can still end it"
+    )]
+    OtherUser,
     /// The process is being killed, and has no output for a call any more.
     #[error("the process is being killed")]
     Killed,
@@ -287,6 +315,7 @@ impl From<AttachError> for Status {
             AttachError::Lost => (Code::Aborted, Kind::Lost),
             AttachError::Unknown | AttachError::Killed => (Code::NotFound, Kind::UnknownProcess),
             AttachError::NoGrace => (Code::FailedPrecondition, Kind::NoGrace),
+            AttachError::OtherUser => (Code::PermissionDenied, Kind::OtherUser),
             AttachError::Superseded => (Code::Aborted, Kind::Superseded),
             AttachError::TooManyWatchers => return Status::resource_exhausted(error.to_string()),
         };
@@ -325,12 +354,21 @@ impl From<StartError> for Status {
             StartError::Lost => (Code::Aborted, Kind::Lost),
             StartError::Conflict => (Code::AlreadyExists, Kind::Conflict),
             StartError::NotDurable => (Code::Unavailable, Kind::NotDurable),
+            StartError::NotDetachable => (Code::PermissionDenied, Kind::NotDetachable),
             StartError::TooManyProcesses(_)
             | StartError::TooManyOfClient { .. }
             | StartError::TooManyStarts { .. } => (Code::ResourceExhausted, Kind::TooManyProcesses),
             StartError::CommandNotFound => (Code::NotFound, Kind::CommandNotFound),
             StartError::NotExecutable => (Code::PermissionDenied, Kind::NotExecutable),
             StartError::BadCwd => (Code::FailedPrecondition, Kind::BadCwd),
+            StartError::User(error) => match error {
+                UserError::Other => (Code::FailedPrecondition, Kind::OtherUser),
+                UserError::Busy => (Code::ResourceExhausted, Kind::TooManyProcesses),
+                UserError::Database(_) | UserError::TimedOut => (Code::Unavailable, Kind::UnknownUser),
+                UserError::Unknown | UserError::NotRoot | UserError::Refused(_) => {
+                    (Code::FailedPrecondition, Kind::UnknownUser)
+                }
+            },
             StartError::SpawnFailed(_) => (Code::ResourceExhausted, Kind::SpawnFailed),
         };
         let mut status = detailed(code, kind, message);

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! An allowed client may run any command, so the service shows it nothing more. A client with a forced command may not,
-//! so every call of it is refused. What it protects is the exec-server: a
+//! so every call of it is refused. So is every call of a client whose commands run as another
+//! user: the service has this process's rights, which are not that user's. What it protects is the exec-server: a
 //! file system that hangs holds a bounded number of threads, and no thread of the runtime.
 
 mod error;
@@ -45,7 +46,7 @@ pub use error::{FilesError, InvalidMarkers, InvalidPath, InvalidWrite};
 
 use crate::limits::START_TIMEOUT;
 use crate::settings::Directory;
-use lookups::Lookups;
+pub(crate) use lookups::Lookups;
 use mkdir::MkdirOrder;
 use place::Place;
 use read::{Hashing, Range};
@@ -56,7 +57,7 @@ use write::{Commits, Piece, WriteOrder};
 /// Answers questions about files, reads and writes them. Clones share the limits on lookups and transfers.
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. Clients with a forced
-/// command are refused.
+/// command, and clients whose line on the allow-list names a user, are refused.
 #[derive(Clone)]
 pub struct FilesService {
     lookups: Lookups,
@@ -85,9 +86,11 @@ impl FilesService {
 fn client<T>(request: &Request<T>) -> Result<PublicKey, FilesError> {
     let peer = request.extensions().get::<Arc<Peer>>();
     let peer = peer.ok_or(FilesError::Unauthenticated)?;
-    match peer.options().command() {
-        None => Ok(peer.key),
-        Some(_) => Err(FilesError::Restricted),
+    let options = peer.options();
+    match (options.command(), options.user()) {
+        (None, None) => Ok(peer.key),
+        (Some(_), _) => Err(FilesError::Restricted),
+        (None, Some(_)) => Err(FilesError::OtherUser),
     }
 }
 

@@ -5,7 +5,8 @@
 //! * [`files`]: looks at, reads and writes files, in threads that the file system may hold up;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * `warm`: the service `baton.warm.v1.Warm`, a board of what clients keep warm;
-//! * `restricted`: what a client with a forced command may call;
+//! * `restricted`: what a client with a forced command, or of another user, may call;
+//! * `user`: the user that a client's commands run as;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
 //! * [`records`]: reports every process to an observer, without waiting for it;
 //! * [`termination`]: how a process ended;
@@ -28,6 +29,7 @@ pub mod server;
 pub mod service;
 mod settings;
 pub mod termination;
+mod user;
 mod warm;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
@@ -36,4 +38,5 @@ pub use files::FilesService;
 pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};
+pub use user::{OnUserRefused, UserError, UserRefused, check_user};
 pub use warm::WarmService;

@@ -127,6 +127,18 @@ pub const KILL_GRACE_MAX: Duration = Duration::from_secs(10 * 60);
 /// more memory than that of a client that does not read.
 pub const GRACE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// The grace of a detached process, which has none that ends: ten years. What it may take otherwise is as for each
+/// process with a grace.
+pub const DETACHED_GRACE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Longest wait of a `Poll`. Protects calls from a client that is gone and does not say so, as far as its session does
+/// not.
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// An answer to `Poll` gets no further event once it has this many bytes. Half of
+/// [`ANSWER_MAX`](baton_proto::limits::ANSWER_MAX), so that no last event is too much for a client.
+pub const POLL_BYTES: usize = 128 * 1024;
+
 /// Bytes of a process's arguments in its client's list of processes: what a person recognises it by. With
 /// [`PAGE_ITEMS_MAX`](baton_proto::limits::PAGE_ITEMS_MAX) and a thread's id a page has at most 133 KiB. Each process
 /// keeps them: 1 MiB for 1,024 processes.
@@ -162,6 +174,36 @@ pub const KEPT_SWEEP: Duration = Duration::from_secs(5);
 /// reported.
 pub const STDIN_TOLD_BYTES: u64 = 256 * 1024;
 
+/// Passes that stop the processes of a tree before it is killed whether or not all are stopped. Protects the sweep from
+/// processes that are created as fast as it finds them.
+pub const FREEZE_PASSES: u32 = 16;
+
+/// Longest sweep of a tree, from its kill. A process that is left then is a survivor: it waits for a device, or may not
+/// be signalled. Protects the client, who waits for `Closed`, and the shutdown, whose [`SHUTDOWN_TIMEOUT`] has to be
+/// longer than this and [`KILL_GRACE`].
+pub const SWEEP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Pause of a sweep after a pass that has killed something: the time that the kernel needs to end a process.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(1);
+
+/// Pause between two looks at a tree whose process is over, and that has some time left to end by itself. Eight in
+/// [`KILL_GRACE`]; one look reads a file per process of the machine, some 5 µs each.
+pub const SWEEP_LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// Looks at a process with an empty environment before that counts as its environment. Protects the sweep from missing a
+/// process in the middle of execve(2), and from waiting for one that has no environment.
+pub const EMPTY_ENVIRONMENT_LOOKS: u32 = 4;
+
+/// Bytes of an environment that are read at a time. The mark is mostly in the first read.
+pub const ENVIRONMENT_READ_BYTES: usize = 64 * 1024;
+
+/// Most of an environment that is read: more than Linux gives a process (6 MiB with its arguments). The sweep has one
+/// buffer.
+pub const ENVIRONMENT_READ_MAX: usize = 8 * 1024 * 1024;
+
+/// The stack of the sweep's thread, of which there is one: some buffers of 2 KiB.
+pub const SWEEP_STACK: usize = 256 * 1024;
+
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end the processes that got
 /// SIGKILL.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -189,19 +231,24 @@ pub const FINISHED_BYTES: usize = 128 * 1024 * 1024;
 /// `seq` is at most this old, plus the delay of the writer. Protects the writer from a report per output event.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Lookups of paths that wait for the file system at once, over all clients: one thread and one descriptor each.
+/// Directories of a PATH that are searched for the program of a command that runs as another user. Protects the memory
+/// of a start: a few hundred bytes each, beside the PATH itself.
+pub const SEARCHED_DIRECTORIES: usize = 1024;
+
+/// Lookups of paths that wait for the file system at once, and lookups of users that wait for the user database at once,
+/// each over all clients: one thread and one descriptor each.
 /// [`SHARE_OF_FREE`] applies, so a key whose file system hangs holds three quarters and leaves the rest to others.
 pub const LOOKUPS_AT_ONCE: usize = 32;
 
-/// Lookups that wait for a slot, of all clients. One key may have half: more than the calls of one session. Protects
-/// memory: some 10 KiB each, 10 MiB in all.
+/// Lookups of paths, and of users, that wait for a slot, each of all clients. One key may have half: more than the calls
+/// of one session. Protects memory: some 10 KiB each, 10 MiB in all.
 pub const LOOKUPS_QUEUE: usize = 1024;
 
-/// Longest wait of a lookup, for its slot and for the file system: more than a disk needs to spin up. Protects clients
-/// from a mount that hangs.
+/// Longest wait of a lookup, for its slot and for the file system or the user database: more than a disk needs to spin up.
+/// Protects clients from a mount, or a directory service, that hangs.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The stack of a lookup's thread: some buffers of a path's length. 8 MiB for all of them.
+/// The stack of a lookup's thread: some buffers of a path's length. 8 MiB for all of them, and as much for users.
 pub const LOOKUP_STACK: usize = 256 * 1024;
 
 /// Directories that are listed and files that are read, hashed or written at once, over all clients: one thread and one

@@ -18,6 +18,7 @@
 //!   comes late finds it.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
@@ -30,7 +31,7 @@ use crate::limits::READ_BYTES;
 mod tests;
 
 /// The memory of an event beside its output. It is counted, so that single-byte writes are bounded too.
-const ENTRY_BYTES: usize = size_of::<ProcessEvent>();
+const ENTRY_BYTES: usize = size_of::<Logged>();
 
 /// The bytes of gRPC's frame before each message.
 const GRPC_PREFIX_BYTES: usize = 5;
@@ -67,11 +68,18 @@ pub enum Next {
     },
 }
 
+#[derive(Debug)]
+struct Logged {
+    event: ProcessEvent,
+    /// When it was appended.
+    at: Instant,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct EventLog {
     /// Ascending. Evicted output leaves gaps.
-    events: VecDeque<ProcessEvent>,
+    events: VecDeque<Logged>,
     /// The memory of `events`.
     bytes: usize,
     /// Of `bytes`, the output that was handed over.
@@ -105,13 +113,28 @@ impl EventLog {
         }
     }
 
+    /// What happens from now on when the log is full.
+    pub fn set_on_full(&mut self, on_full: OnFull) {
+        self.on_full = on_full;
+    }
+
+    /// Whether the oldest output is dropped when the log is full.
+    pub fn drops(&self) -> bool {
+        self.on_full == OnFull::Drop
+    }
+
+    /// Drops the oldest output that was not handed over, if there is any.
+    pub fn drop_oldest_waiting(&mut self) -> bool {
+        self.evict_oldest_after(self.handed)
+    }
+
     /// Keeps what is handed over from now on, up to these limits.
     pub fn keep(&mut self, keep: Keep) {
         self.keep = keep;
     }
 
-    /// Adds an event and returns its `seq`.
-    pub fn append(&mut self, kind: Kind) -> u64 {
+    /// Adds an event and returns its `seq`. `at` is not before that of the event before.
+    pub fn append(&mut self, kind: Kind, at: Instant) -> u64 {
         self.last = self.next_seq();
         let event = ProcessEvent {
             seq: self.last,
@@ -122,7 +145,7 @@ impl EventLog {
             while self.waiting_bytes() + cost > self.capacity && self.evict_oldest_after(self.handed) {}
         }
         self.bytes += cost;
-        self.events.push_back(event);
+        self.events.push_back(Logged { event, at });
         self.last
     }
 
@@ -140,10 +163,10 @@ impl EventLog {
         if seq >= self.last {
             return None;
         }
-        let index = self.events.partition_point(|event| event.seq <= seq);
+        let index = self.index_after(seq);
         Some(match self.events.get(index) {
-            Some(event) if event.seq == seq + 1 => Next::Event(event.clone()),
-            Some(event) => Next::Gap { first: event.seq },
+            Some(Logged { event, .. }) if event.seq == seq + 1 => Next::Event(event.clone()),
+            Some(Logged { event, .. }) => Next::Gap { first: event.seq },
             None => Next::Gap {
                 first: self.next_seq(),
             },
@@ -161,9 +184,12 @@ impl EventLog {
         if to <= from {
             return false;
         }
-        let begin = self.events.partition_point(|event| event.seq <= from);
-        let handed = self.events.range(begin..).take_while(|event| event.seq <= to);
-        for event in handed.filter(|event| is_output(event)) {
+        let begin = self.index_after(from);
+        let handed = self.events.range(begin..).map(|logged| &logged.event);
+        for event in handed
+            .take_while(|event| event.seq <= to)
+            .filter(|event| is_output(event))
+        {
             self.handed_bytes += cost(event);
             self.handed_encoded += encoded(event);
         }
@@ -179,8 +205,8 @@ impl EventLog {
     /// Removes all events up to and including `seq`. Returns as [`hand_over`](Self::hand_over).
     pub fn discard(&mut self, seq: u64) -> bool {
         let had_room = self.has_room();
-        while self.events.front().is_some_and(|event| event.seq <= seq) {
-            if let Some(event) = self.events.pop_front() {
+        while self.events.front().is_some_and(|logged| logged.event.seq <= seq) {
+            if let Some(Logged { event, .. }) = self.events.pop_front() {
                 self.forget(&event);
             }
         }
@@ -229,11 +255,26 @@ impl EventLog {
         self.bytes - self.handed_bytes
     }
 
+    /// The `seq` before the first event of this time or a later one, and not after that of the exit.
+    pub fn seq_before(&self, at: Instant) -> u64 {
+        let first = |logged: &Logged| logged.at >= at || matches!(logged.event.kind, Some(Kind::Exited(_)));
+        let index = self.events.iter().position(first).unwrap_or(self.events.len());
+        self.events
+            .get(index)
+            .map_or(self.last, |logged| logged.event.seq - 1)
+    }
+
+    /// The index of the first event after `seq`.
+    fn index_after(&self, seq: u64) -> usize {
+        self.events.partition_point(|logged| logged.event.seq <= seq)
+    }
+
     /// Evicts the oldest output after `seq`, if there is any. With 0 at most two events without output are before it.
     fn evict_oldest_after(&mut self, seq: u64) -> bool {
-        let begin = self.events.partition_point(|event| event.seq <= seq);
-        let index = self.events.range(begin..).position(is_output);
-        let Some(event) = index.and_then(|index| self.events.remove(begin + index)) else {
+        let begin = self.index_after(seq);
+        let mut later = self.events.range(begin..);
+        let index = later.position(|logged| is_output(&logged.event));
+        let Some(Logged { event, .. }) = index.and_then(|index| self.events.remove(begin + index)) else {
             return false;
         };
         self.forget(&event);

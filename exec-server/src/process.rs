@@ -12,6 +12,8 @@
 //! the answer without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one
 //! client may have. `reporter` calls the observer of [`crate::records`].
 //!
+//! `leader` is the child with its process group, `tree` the child with all its descendants.
+//!
 //! `signal` are the signals that a client sends, which wait for the driver; `listing` describes a process in its client's
 //! list.
 //!
@@ -53,9 +55,10 @@ mod table;
 mod telemetry;
 mod terminal;
 mod ticker;
+mod tree;
 mod watcher;
 
-pub(crate) use attach::{attach, wait};
+pub(crate) use attach::{attach, poll, wait};
 pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
 pub(crate) use call::CallContext;
 pub use child_io::{ChildInput, ChildOutput};

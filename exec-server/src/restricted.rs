@@ -1,7 +1,12 @@
-//! What a client with a forced command may call: `Exec`, which runs that command, and `Warm.Ping`, which does nothing.
+//! What a client may call whose line on the allow-list limits it.
 //!
-//! Every other service is refused here, also one that a program mounts itself: what it does for a client is not known,
-//! and the owner of the allow-list has granted one command. `Files` refuses by itself, with a typed error.
+//! * A client with a forced command: `Exec`, which runs that command, and `Warm.Ping`, which does nothing. The owner of
+//!   the allow-list has granted one command.
+//! * A client whose commands run as another user: `Exec`, and the services that only give it its own records and states.
+//!   The others have the rights of this process.
+//!
+//! Every other service is refused here, also one that a program mounts itself: what it does for a client is not known.
+//! `Files` refuses by itself, with a typed error, but for a user that the exec-server's settings name.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -12,29 +17,51 @@ use baton_channel::Service;
 use baton_channel::allow::Peer;
 use baton_rpc::exec::exec_server::SERVICE_NAME as EXEC;
 use baton_rpc::files::files_server::SERVICE_NAME as FILES;
+use baton_rpc::metadata::metadata_server::SERVICE_NAME as METADATA;
+use baton_rpc::warm::warm_server::SERVICE_NAME as WARM;
 use futures_util::future::Either;
 use tonic::Status;
 use tonic::body::Body;
+
+use crate::files::FilesError;
 
 /// The message of a refused call.
 pub(crate) const RESTRICTED: &str = "this client's key may only run the command that the exec-server's allow-list has \
     for it (option `command`): ask the exec-server's owner for a key without that option";
 
+/// The message of a refused call of a client whose commands run as another user.
+pub(crate) const OTHER_USER: &str = "this client's commands run as a user that the exec-server's owner has set, and \
+    this service would have the rights of the exec-server's own user: use a command instead, such as cat, tar, or rsync \
+    through `baton ssh`";
+
 /// A round trip that keeps a session ready. It has no effect, and its answer is empty.
 const PING: &str = "baton.warm.v1.Warm/Ping";
 
-/// Refuses calls of clients with a forced command.
+/// Refuses calls of clients that are limited.
 #[derive(Debug, Clone)]
-pub(crate) struct Restricted<S>(pub(crate) S);
+pub(crate) struct Restricted<S> {
+    pub(crate) inner: S,
+    /// The commands of every client run as a user that the settings name.
+    pub(crate) has_user: bool,
+}
+
+/// Whether a path is of this service.
+fn is_of(path: &str, service: &str) -> bool {
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let method = path.strip_prefix(service);
+    method.is_some_and(|method| method.starts_with('/'))
+}
 
 /// Whether a client with a forced command may call this path.
 fn is_open(path: &str) -> bool {
-    let path = path.strip_prefix('/').unwrap_or_default();
-    let is_of = |service: &str| {
-        path.strip_prefix(service)
-            .is_some_and(|method| method.starts_with('/'))
-    };
-    is_of(EXEC) || is_of(FILES) || path == PING
+    is_of(path, EXEC) || is_of(path, FILES) || path.strip_prefix('/') == Some(PING)
+}
+
+/// Whether a client whose line names a user may call this path.
+fn is_open_as_user(path: &str) -> bool {
+    [EXEC, FILES, METADATA, WARM]
+        .into_iter()
+        .any(|service| is_of(path, service))
 }
 
 impl<S: Service> tower_service::Service<http::Request<Body>> for Restricted<S> {
@@ -43,16 +70,26 @@ impl<S: Service> tower_service::Service<http::Request<Body>> for Restricted<S> {
     type Future = Either<S::Future, Ready<Result<Self::Response, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Arc<Peer>>();
-        let is_restricted = peer.is_some_and(|peer| peer.options().command().is_some());
-        match is_restricted && !is_open(request.uri().path()) {
-            true => Either::Right(ready(Ok(Status::permission_denied(RESTRICTED).into_http()))),
-            false => Either::Left(self.0.call(request)),
-        }
+        let options = peer.map(|peer| peer.options());
+        let (is_forced, has_user) = options.map_or((false, false), |options| {
+            (options.command().is_some(), options.user().is_some())
+        });
+        let path = request.uri().path();
+        let refusal = if is_forced && !is_open(path) {
+            Status::permission_denied(RESTRICTED)
+        } else if has_user && !is_open_as_user(path) {
+            Status::permission_denied(OTHER_USER)
+        } else if self.has_user && is_of(path, FILES) {
+            FilesError::OtherUser.into()
+        } else {
+            return Either::Left(self.inner.call(request));
+        };
+        Either::Right(ready(Ok(refusal.into_http())))
     }
 }
 
@@ -76,6 +113,22 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_open(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_client_of_another_user_reaches_no_service_that_is_not_known() {
+        for (path, expected) in [
+            ("/baton.exec.v1.Exec/Run", true),
+            ("/baton.files.v1.Files/Write", true),
+            ("/baton.warm.v1.Warm/Watch", true),
+            ("/baton.metadata.v1.Metadata/History", true),
+            ("/baton.metadata.v1.Metadata", false),
+            ("/baton.exec.v1.Executor/Run", false),
+            ("/my.Service/Method", false),
+            ("", false),
+        ] {
+            assert_eq!(is_open_as_user(path), expected, "{path}");
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::records::{Gate, Observer, Records};
 use crate::restricted::Restricted;
 use crate::service::ExecService;
 use crate::settings::Settings;
+use crate::user::OnUserRefused;
 
 /// Runs commands for the clients of a [`Server`], with an ordered shutdown.
 ///
@@ -44,6 +45,7 @@ use crate::settings::Settings;
 pub struct ExecServer<S = NoService> {
     server: Server,
     service: ExecService,
+    has_user: bool,
     files: FilesService,
     services: S,
     hooks: Vec<ShutdownHook>,
@@ -54,6 +56,7 @@ pub struct Builder<S = NoService> {
     server: Server,
     settings: Settings,
     records: Records,
+    on_user_refused: Option<OnUserRefused>,
     services: S,
     hooks: Vec<ShutdownHook>,
 }
@@ -84,6 +87,7 @@ impl ExecServer {
             server,
             settings: Settings::default(),
             records: Records::default(),
+            on_user_refused: None,
             services: NoService,
             hooks: Vec::new(),
         }
@@ -109,6 +113,13 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Reports each command that is not started because of the user that it has to run as, for a log. The exec-server's
+    /// owner learns of it only so: a client gets an error, and cannot change it.
+    pub fn on_user_refused(mut self, report: OnUserRefused) -> Self {
+        self.on_user_refused = Some(report);
+        self
+    }
+
     /// Waits for this gate before every start.
     pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
         self.records.gate = Some(gate);
@@ -117,13 +128,15 @@ impl<S> Builder<S> {
 
     /// Mounts a further tonic service on the same sessions. Calls of its methods carry the same `Arc<Peer>` in their
     /// extensions. Of two services of one name, the last that was added is called. Calls of clients with a forced
-    /// command ([`ClientOptions::command`](baton_channel::allow::ClientOptions::command)) are refused before they reach
-    /// it.
+    /// command ([`ClientOptions::command`](baton_channel::allow::ClientOptions::command)) or a user
+    /// ([`ClientOptions::user`](baton_channel::allow::ClientOptions::user)) are refused before they reach it: what it
+    /// does has the rights of this process. [`Settings::user`] does not refuse them, since the program sets it itself.
     pub fn service<A>(self, service: A) -> Builder<Routes<A, S>> {
         let Self {
             server,
             settings,
             records,
+            on_user_refused,
             services,
             hooks,
         } = self;
@@ -131,6 +144,7 @@ impl<S> Builder<S> {
             server,
             settings,
             records,
+            on_user_refused,
             services: Routes::new(service, services),
             hooks,
         }
@@ -161,9 +175,12 @@ impl<S> Builder<S> {
     /// # Errors
     /// [`Settings::spawn`] does not work here.
     pub fn build(self) -> Result<ExecServer<S>, CloneUnavailable> {
-        let service = ExecService::with(self.server.epoch(), &self.settings)?
+        let mut service = ExecService::with(self.server.epoch(), &self.settings)?
             .records(self.records)
             .revocations(self.server.revocations());
+        if let Some(report) = self.on_user_refused {
+            service = service.on_user_refused(report);
+        }
         let features = [
             Features::FIND_UP,
             Features::READ_FILES,
@@ -171,6 +188,8 @@ impl<S> Builder<S> {
             Features::SIGNALS,
             Features::RESUME_WRITES,
             Features::TERMINALS,
+            Features::USERS,
+            Features::DETACHED,
         ];
         let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {
@@ -179,6 +198,7 @@ impl<S> Builder<S> {
         }
         Ok(ExecServer {
             server,
+            has_user: self.settings.user.is_some(),
             service,
             files: FilesService::new(self.settings.directory),
             services: self.services,
@@ -224,12 +244,16 @@ where
         let Self {
             server,
             service,
+            has_user,
             files,
             services,
             hooks,
         } = self;
         let routes = Routes::new(files.into_server(), services);
-        let routes = Restricted(Routes::new(service.clone().into_server(), routes));
+        let routes = Restricted {
+            inner: Routes::new(service.clone().into_server(), routes),
+            has_user,
+        };
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
             () = cut => Ok(()),

@@ -7,8 +7,10 @@ use baton_channel::Revocations;
 use baton_channel::allow::Peer;
 use baton_proto::exec::run_request::Kind;
 use baton_proto::exec::{
-    Attach, ListRequest, ListResponse, RunRequest, SignalRequest, SignalResponse, Start, WaitRequest,
+    Attach, ListRequest, ListResponse, PollRequest, PollResponse, RunRequest, SignalRequest, SignalResponse,
+    Start, WaitRequest,
 };
+use baton_proto::header::USER;
 use baton_proto::{Epoch, ProcessId};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use tokio::time::timeout;
@@ -20,6 +22,7 @@ use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, P
 use crate::records::Records;
 use crate::restricted::RESTRICTED;
 use crate::settings::Settings;
+use crate::user::{OnUserRefused, UserError, Users};
 use crate::{CloneUnavailable, SpawnMethod};
 
 mod list;
@@ -29,7 +32,8 @@ mod signal;
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. A client with a forced
 /// command ([`ClientOptions::command`](baton_channel::allow::ClientOptions::command)) runs that instead of what it asks
-/// for. The extensions may hold an `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's
+/// for. A client with a user ([`ClientOptions::user`](baton_channel::allow::ClientOptions::user)), else one of
+/// [`Settings::user`], runs its commands as that user. The extensions may hold an `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's
 /// environment carries its trace context. They may hold a `CallEndCell` with the reason why a call was cut short:
 /// records take it from there, and without it no process outlives its call. They may hold the `CallDeadline`, which
 /// also holds during a process's grace.
@@ -56,6 +60,7 @@ impl ExecService {
     fn on(system: System, epoch: Epoch, settings: &Settings) -> Self {
         let mut service = Self::with_backend(epoch, settings.max_processes, system);
         service.processes.home = settings.directory.path().map(Into::into);
+        service.processes.users = Users::new(settings.user.as_deref());
         service.max_grace(settings.max_grace)
     }
 
@@ -80,6 +85,7 @@ impl<B: Backend> ExecService<B> {
                 table: Arc::new(ProcessTable::new(max_processes)),
                 home: None,
                 records: Records::default(),
+                users: Users::new(None),
                 max_grace: GRACE_MAX,
                 revocations: None,
             },
@@ -89,6 +95,13 @@ impl<B: Backend> ExecService<B> {
     /// Sets the observer and the gate. Clones that exist already keep theirs.
     pub fn records(mut self, records: Records) -> Self {
         self.processes.records = records;
+        self
+    }
+
+    /// Sets who is told of each command that is not started because of the user that it has to run as. Clones that exist
+    /// already keep theirs.
+    pub fn on_user_refused(mut self, report: OnUserRefused) -> Self {
+        self.processes.users.on_refused(report);
         self
     }
 
@@ -153,8 +166,11 @@ impl<B: Backend> Exec for ExecService<B> {
             .ok_or(StartError::Unauthenticated)?
             .clone();
         let context = CallContext::of(extensions);
+        let asked = asked_user(&request)?;
         let mut requests = request.into_inner();
-        let launch = Launch::of_client(first(&mut requests).await?, &client).map_err(StartError::from)?;
+        let start = first(&mut requests).await?;
+        let run_as = self.processes.users.of_command(&client, asked.as_deref()).await;
+        let launch = Launch::of_client(start, &client, run_as).map_err(StartError::from)?;
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }
@@ -201,6 +217,36 @@ impl<B: Backend> Exec for ExecService<B> {
         let id = self.known(&process_id, &epoch)?;
         Ok(Response::new(process::wait(&self.processes, &client, id)?))
     }
+
+    async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
+        let extensions = request.extensions();
+        let client = extensions
+            .get::<Arc<Peer>>()
+            .ok_or(StartError::Unauthenticated)?
+            .clone();
+        if client.options().command().is_some() {
+            return Err(Status::permission_denied(RESTRICTED));
+        }
+        let PollRequest {
+            process_id,
+            epoch,
+            after_seq,
+            wait_ms,
+        } = request.into_inner();
+        let id = self.known(&process_id, &epoch)?;
+        let wait = Duration::from_millis(wait_ms.into());
+        let events = process::poll(&self.processes, &client, id, after_seq, wait).await?;
+        Ok(Response::new(PollResponse { events }))
+    }
+}
+
+/// The user that the client wants its command to run as; `None`: any.
+fn asked_user<T>(request: &Request<T>) -> Result<Option<String>, StartError> {
+    let Some(name) = request.metadata().get(USER) else {
+        return Ok(None);
+    };
+    let name = name.to_str().map_err(|_| UserError::Other)?;
+    Ok(Some(name.to_owned()))
 }
 
 async fn first_attach(requests: &mut Streaming<RunRequest>) -> Result<Attach, Status> {

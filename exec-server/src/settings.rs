@@ -24,6 +24,10 @@ pub struct Settings {
     /// The longest time that a process may outlive its session. A client states a shorter one in `Start`, or none. Zero
     /// kills every process with its session.
     pub max_grace: Duration,
+    /// The user that commands run as, unless their client's line on the allow-list names another one
+    /// ([`ClientOptions::user`](baton_channel::allow::ClientOptions::user)); `None`: this process's own. Each start is
+    /// refused while [`check_user`](crate::check_user) is an error. With a user, clients are refused the file services.
+    pub user: Option<String>,
 }
 
 /// The working directory of a command whose start names none.
@@ -43,6 +47,7 @@ impl Default for Settings {
             spawn: SpawnMethod::Auto,
             open_files: None,
             max_grace: GRACE_MAX,
+            user: None,
         }
     }
 }

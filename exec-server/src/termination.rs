@@ -48,6 +48,8 @@ pub struct Close {
     pub at_unix_ns: u64,
     /// All output that was read.
     pub output: OutputTotals,
+    /// Descendants that the exec-server saw when it killed the process, and could not kill.
+    pub survivors: u32,
 }
 
 /// The output of a process.
@@ -131,6 +133,7 @@ impl Close {
             stdout_bytes,
             stderr_bytes,
             family: family.map(FamilySummary::to_wire),
+            survivors: self.survivors,
         })
     }
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use crate::limits::{LOOKUP_TIMEOUT, START_TIMEOUT, WRITE_TIMEOUT};
-use crate::restricted::RESTRICTED;
+use crate::restricted::{OTHER_USER, RESTRICTED};
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum FilesError {
     /// Client's fault: its line on the allow-list has a forced command.
     #[error("{RESTRICTED}")]
     Restricted,
+    /// Client's fault: its commands run as another user than the exec-server's.
+    #[error("{OTHER_USER}")]
+    OtherUser,
     /// Client's fault.
     #[error("{0}")]
     Path(#[from] InvalidPath),
@@ -215,7 +218,7 @@ impl From<FilesError> for Status {
         let message = error.to_string();
         let (code, kind) = match error {
             FilesError::Unauthenticated => return Status::unauthenticated(message),
-            FilesError::Restricted => (Code::PermissionDenied, Kind::Restricted),
+            FilesError::Restricted | FilesError::OtherUser => (Code::PermissionDenied, Kind::Restricted),
             FilesError::Path(_) => (Code::InvalidArgument, Kind::InvalidPath),
             FilesError::Markers(_) => (Code::InvalidArgument, Kind::InvalidMarkers),
             FilesError::NotFound | FilesError::Vanished | FilesError::Absent => {

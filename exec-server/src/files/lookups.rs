@@ -1,4 +1,4 @@
-//! Runs lookups, a bounded number at a time, each on a thread that may wait for the file system.
+//! Runs lookups, a bounded number at a time, each on a thread that may wait for the file system or the user database.
 //!
 //! Clients share the slots by key: a client whose file system hangs leaves slots to others. A lookup that is given up
 //! keeps its slot until the file system answers, so hung threads never exceed the slots.
@@ -20,10 +20,10 @@ use crate::limits::{LOOKUP_STACK, LOOKUP_TIMEOUT, LOOKUPS_AT_ONCE, LOOKUPS_QUEUE
 
 /// See the [module](self). Clones share the slots.
 #[derive(Clone)]
-pub(super) struct Lookups(Slots<PublicKey>);
+pub(crate) struct Lookups(Slots<PublicKey>);
 
 impl Lookups {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Slots::new(SlotLimits {
             slots: LOOKUPS_AT_ONCE,
             weight: SHARE_OF_FREE,
@@ -33,7 +33,7 @@ impl Lookups {
 
     /// Runs `look` with its deadline, [`LOOKUP_TIMEOUT`] from now. If the returned future is dropped, a lookup that has
     /// begun ends by itself.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         client: PublicKey,
         look: impl FnOnce(Instant) -> Result<T, FilesError> + Send + 'static,

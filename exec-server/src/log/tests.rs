@@ -1,8 +1,12 @@
 //! The log beside a model that keeps every event, and single cases.
 
-use baton_proto::exec::{Closed, Output, OutputStream, Started};
+use baton_proto::exec::{Closed, Exited, Output, OutputStream, Started};
 use bytes::Bytes;
 use proptest::prelude::*;
+
+use std::time::Duration;
+
+use baton_export::clock;
 
 use super::*;
 
@@ -38,12 +42,37 @@ fn read(log: &EventLog, mut seen: u64) -> (Vec<u64>, Vec<u64>) {
     (seqs, gaps)
 }
 
+impl EventLog {
+    /// Adds an event at a time that does not matter.
+    fn add(&mut self, kind: Kind) -> u64 {
+        self.append(kind, clock::now())
+    }
+}
+
+#[test]
+fn a_reader_begins_at_a_time() {
+    let mut log = EventLog::new(0, OnFull::Drop);
+    let begun = clock::now();
+    let at = |seconds| begun + Duration::from_secs(seconds);
+    log.append(Kind::Started(Started::default()), at(0));
+    for seconds in 1..=3 {
+        log.append(output(1), at(seconds));
+    }
+    let before = [at(0), at(1), at(2), at(3), at(4)].map(|at| log.seq_before(at));
+    assert_eq!(before, [0, 1, 2, 3, 4]);
+    assert!(log.drop_oldest_waiting() && log.drop_oldest_waiting());
+    assert_eq!([at(1), at(3)].map(|at| log.seq_before(at)), [3, 3]);
+    log.append(Kind::Exited(Exited::default()), at(5));
+    log.append(output(1), at(6));
+    assert_eq!([at(5), at(7)].map(|at| log.seq_before(at)), [4, 4]);
+}
+
 #[test]
 fn events_are_numbered_from_one_and_read_in_order() {
     let mut log = blocking(1 << 20);
-    assert_eq!(log.append(Kind::Started(Started::default())), 1);
-    assert_eq!(log.append(output(3)), 2);
-    assert_eq!(log.append(Kind::Closed(Closed::default())), 3);
+    assert_eq!(log.add(Kind::Started(Started::default())), 1);
+    assert_eq!(log.add(output(3)), 2);
+    assert_eq!(log.add(Kind::Closed(Closed::default())), 3);
     assert_eq!(read(&log, 0), (vec![1, 2, 3], vec![]));
     assert_eq!(log.next_after(3), None);
     assert_eq!(log.next_after(u64::MAX), None);
@@ -53,7 +82,7 @@ fn events_are_numbered_from_one_and_read_in_order() {
 fn a_reader_behind_discarded_events_gets_a_gap_that_names_the_first_left() {
     let mut log = blocking(1 << 20);
     for _ in 0..5 {
-        log.append(output(1));
+        log.add(output(1));
     }
     log.discard(3);
     assert_eq!(log.next_after(0), Some(Next::Gap { first: 4 }));
@@ -69,7 +98,7 @@ fn output_that_asks_for_room_never_exceeds_the_capacity() {
         let capacity = 300_000;
         let mut log = blocking(capacity);
         while log.has_room() {
-            log.append(output(len));
+            log.add(output(len));
         }
         assert!(
             log.waiting_bytes() <= capacity,
@@ -99,7 +128,7 @@ fn discard_and_hand_over_report_once_that_there_is_room() {
     for mut log in [blocking(3 * READ_BYTES), keeping()] {
         for free in [EventLog::discard, EventLog::hand_over] {
             while log.has_room() {
-                log.append(output(READ_BYTES));
+                log.add(output(READ_BYTES));
             }
             let last = log.last();
             assert!(!free(&mut log, 0), "nothing was freed");
@@ -112,8 +141,8 @@ fn discard_and_hand_over_report_once_that_there_is_room() {
 #[test]
 fn a_log_that_keeps_nothing_drops_what_is_handed_over() {
     let mut log = blocking(3 * READ_BYTES);
-    log.append(Kind::Started(Started::default()));
-    log.append(output(1));
+    log.add(Kind::Started(Started::default()));
+    log.add(output(1));
     log.hand_over(1);
     assert_eq!(log.next_after(0), Some(Next::Gap { first: 2 }));
     assert_eq!(log.kept_bytes(), 0);
@@ -122,9 +151,9 @@ fn a_log_that_keeps_nothing_drops_what_is_handed_over() {
 #[test]
 fn output_that_was_handed_over_stays_until_its_room_is_needed() {
     let mut log = keeping();
-    log.append(Kind::Started(Started::default()));
+    log.add(Kind::Started(Started::default()));
     for _ in 0..2 {
-        log.append(output(READ_BYTES));
+        log.add(output(READ_BYTES));
         let last = log.last();
         log.hand_over(last);
     }
@@ -133,7 +162,7 @@ fn output_that_was_handed_over_stays_until_its_room_is_needed() {
         (vec![1, 2, 3], vec![]),
         "two reads and their headers fit"
     );
-    let last = log.append(output(READ_BYTES));
+    let last = log.add(output(READ_BYTES));
     assert!(read(&log, 0).1.is_empty(), "what waits needs no room of it");
     log.hand_over(last);
     assert_eq!(
@@ -149,7 +178,7 @@ fn output_that_was_handed_over_stays_until_its_room_is_needed() {
 fn small_events_are_kept_within_the_limit_of_memory() {
     let mut log = keeping();
     for _ in 0..10_000 {
-        let last = log.append(output(1));
+        let last = log.add(output(1));
         log.hand_over(last);
         assert!(log.kept_bytes() <= 4 * READ_BYTES);
     }
@@ -159,12 +188,12 @@ fn small_events_are_kept_within_the_limit_of_memory() {
 #[test]
 fn a_log_that_drops_keeps_the_newest_output_and_the_exit() {
     let mut log = EventLog::new(0, OnFull::Drop);
-    log.append(Kind::Started(Started::default()));
+    log.add(Kind::Started(Started::default()));
     for _ in 0..10 {
         assert!(log.has_room());
-        log.append(output(READ_BYTES));
+        log.add(output(READ_BYTES));
     }
-    assert_eq!(log.append(Kind::Closed(Closed::default())), 12);
+    assert_eq!(log.add(Kind::Closed(Closed::default())), 12);
     assert_eq!(read(&log, 0), (vec![1, 11, 12], vec![11]));
 }
 
@@ -172,9 +201,9 @@ fn a_log_that_drops_keeps_the_newest_output_and_the_exit() {
 fn a_full_log_takes_the_exit_and_the_end() {
     let mut log = blocking(0);
     while log.has_room() {
-        log.append(output(READ_BYTES));
+        log.add(output(READ_BYTES));
     }
-    let seq = log.append(Kind::Closed(Closed::default()));
+    let seq = log.add(Kind::Closed(Closed::default()));
     assert_eq!(log.last(), seq);
     assert!(read(&log, 0).1.is_empty());
 }
@@ -182,8 +211,8 @@ fn a_full_log_takes_the_exit_and_the_end() {
 #[test]
 fn an_acknowledgement_ahead_of_the_log_is_refused() {
     let mut log = blocking(1 << 20);
-    log.append(output(1));
-    log.append(output(1));
+    log.add(output(1));
+    log.add(output(1));
     assert_eq!(log.acknowledge(2), Ok(()));
     assert_eq!(log.acknowledge(1), Ok(()));
     assert_eq!(log.acknowledged(), 2);
@@ -287,7 +316,7 @@ proptest! {
                 Step::Output(len) if had_room => {
                     let kind = output(len);
                     model.push(&kind);
-                    prop_assert_eq!(log.append(kind), model.last());
+                    prop_assert_eq!(log.add(kind), model.last());
                     added = model.events.last().map(|event| event.0);
                 }
                 Step::Output(_) => continue,
@@ -295,7 +324,7 @@ proptest! {
                     model.milestones += 1;
                     let kind = Kind::Closed(Closed::default());
                     model.push(&kind);
-                    log.append(kind);
+                    log.add(kind);
                 }
                 Step::Milestone => continue,
                 Step::HandOver(part) => {

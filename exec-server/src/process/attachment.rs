@@ -23,6 +23,11 @@ impl Attachment {
         Self { state, lease, end }
     }
 
+    /// The call ends before the process, which runs on.
+    pub(super) fn release(&self) {
+        self.state.release(self.lease);
+    }
+
     /// The process that the call is attached to.
     pub(super) fn state(&self) -> &ProcessState {
         &self.state

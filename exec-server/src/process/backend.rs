@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::child_io::{ChildInput, ChildOutput};
 use super::launch::Launch;
-use super::leader::Leader;
 use super::spawn::{Spawned, Spawner};
 use super::terminal::Terminal;
+use super::tree::Tree;
 use crate::error::StartError;
 use crate::settings::Settings;
 
@@ -95,6 +95,18 @@ pub trait ProcessGroup: Send + 'static {
     /// Signals the whole group; does nothing once it is reaped.
     fn signal(&mut self, signal: Signal);
 
+    /// Sends SIGTERM to the descendants that have left the group.
+    fn terminate_descendants(&mut self) {}
+
+    /// Kills what is left of the group and of all descendants at `at`, if anything is left then. The first call counts.
+    fn kill_descendants(&mut self, _at: Instant) {}
+
+    /// Ready when that is done, with the number of descendants that were seen and could not be killed; at once if it was
+    /// not requested. The leader must not be reaped before.
+    fn poll_killed(&mut self, _cx: &mut Context<'_>) -> Poll<u32> {
+        Poll::Ready(0)
+    }
+
     /// Forgets the leader, which has exited. Its group is never signalled again.
     fn reap(&mut self);
 }
@@ -131,14 +143,14 @@ impl System {
 }
 
 impl Backend for System {
-    type Group = Leader;
+    type Group = Tree;
     type Stdin = ChildInput;
     type Stdout = ChildOutput;
     type Stderr = ChildOutput;
 
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
         let Spawned {
-            leader,
+            tree,
             execution,
             stdin,
             stdout,
@@ -147,7 +159,7 @@ impl Backend for System {
         } = self.0.spawn(launch, context)?;
         Ok(Running {
             exec: Arc::new(execution),
-            group: leader,
+            group: tree,
             stdin,
             stdout,
             stderr,
@@ -158,23 +170,5 @@ impl Backend for System {
     fn release_child_ends(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
         let outputs = stdout.into_iter().chain(stderr);
         outputs.for_each(ChildOutput::release_child_end);
-    }
-}
-
-impl ProcessGroup for Leader {
-    fn pid(&self) -> u32 {
-        Leader::pid(self)
-    }
-
-    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Status>> {
-        Leader::poll_exit(self, cx)
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        self.signal_group(signal);
-    }
-
-    fn reap(&mut self) {
-        Leader::reap(self);
     }
 }

@@ -49,9 +49,10 @@ use super::stdin::{self, Stdin};
 use super::table::{ProcessTable, Registration, StartEntry};
 use super::ticker::Wait;
 use crate::error::{RequestError, StartError, exit_status_lost};
-use crate::limits::{KILL_GRACE, READS_PER_TURN};
+use crate::limits::{DETACHED_GRACE, KILL_GRACE, READS_PER_TURN};
 use crate::records::{Accepted, Records};
 use crate::termination::{Close, Exit, StopReason};
+use crate::user::Users;
 
 /// The backend, table and settings that all processes of a server use. Clones share the table.
 #[derive(Debug, Clone)]
@@ -61,6 +62,7 @@ pub(crate) struct Processes<B> {
     /// The working directory of a process whose start names none; `None` is the server's own.
     pub(crate) home: Option<Arc<CStr>>,
     pub(crate) records: Records,
+    pub(crate) users: Users,
     /// The limit of a start's grace.
     pub(crate) max_grace: Duration,
     /// `None` where no key is ever revoked.
@@ -82,21 +84,33 @@ pub(crate) async fn run<B: Backend>(
         table,
         home,
         records,
+        users,
         max_grace,
         revocations,
     } = processes;
     let accepted = clock::now();
     launch.start_in(home.as_deref());
     let (drain, family, tells_stdin) = (launch.drain, launch.family, launch.tells_stdin);
-    let grace = launch.grace.min(*max_grace);
+    let (is_detached, on_full) = (launch.is_detached, launch.on_full);
+    if is_detached && (max_grace.is_zero() || client.options().command().is_some()) {
+        return Err(StartError::NotDetachable);
+    }
+    let grace = match is_detached {
+        true => DETACHED_GRACE,
+        false => launch.grace.min(*max_grace),
+    };
     let kill_grace = launch.kill_grace;
     // A process without either grace ends with its session, which is watched.
     let may_outlive = !grace.is_zero() || kill_grace > KILL_GRACE;
     let revocations = revocations.as_ref().filter(|_| may_outlive).cloned();
     let key = (client.key, launch.process_id);
-    let mut registration = match table.register(key, launch.parameters, accepted)? {
+    let user = launch.user().cloned();
+    let mut registration = match table.register(key, user.clone(), launch.parameters, accepted)? {
         StartEntry::New(registration) => registration,
-        StartEntry::Existing(repeated) => return Ok(Events::repeated(repeated)),
+        StartEntry::Existing(repeated, told) => {
+            let told = Some(told).filter(|_| launch.tells_repeated);
+            return Ok(Events::repeated(repeated, told));
+        }
     };
     records.is_new(registration.key()).await?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
@@ -120,6 +134,11 @@ pub(crate) async fn run<B: Backend>(
                 at_unix_ns,
             }
         });
+    let user = user.map(|user| UserOfCommand {
+        users: users.clone(),
+        client: client.name.clone(),
+        user,
+    });
     let state = registration.state().clone();
     let mut description = Description::of(&launch);
     let spawned = async {
@@ -129,6 +148,7 @@ pub(crate) async fn run<B: Backend>(
     let (begun, running) = match spawned.await {
         Ok(spawned) => spawned,
         Err(error) => {
+            tell_refused(user.as_ref(), &error);
             reporter.refused(&error, clock::now());
             return Err(error);
         }
@@ -153,17 +173,20 @@ pub(crate) async fn run<B: Backend>(
     if let Some(traced_command) = traced_command(&call) {
         traced_command.started(group.pid());
     }
-    let started_delay = table.started_delay(has_stdin).clone();
+    // A client waits for `Started` to send input, or to leave.
+    let started_delay = table.started_delay(has_stdin || is_detached).clone();
     let events = Events::new(
         state.clone(),
         started_delay,
         end.clone(),
         reporter.delivery(),
         tells_stdin,
+        is_detached,
     );
     let deadline = deadline.map(|CallDeadline(at)| at);
     let has_grace = !grace.is_zero();
-    state.starts(group.pid(), exec.clone(), Grace::new(grace, deadline), kill_grace);
+    let grace = Grace::new(grace, deadline);
+    state.starts(group.pid(), exec.clone(), grace, kill_grace, on_full);
     let mut driver = Driver::<B> {
         exec,
         group,
@@ -189,6 +212,7 @@ pub(crate) async fn run<B: Backend>(
         has_grace,
         is_in_grace: false,
         revocations,
+        user,
     };
     tokio::spawn(async move {
         let stdin = Stdin::new(stdin);
@@ -288,6 +312,22 @@ struct Driver<B: Backend> {
     is_in_grace: bool,
     /// `None` without a grace, and once the process is watched.
     revocations: Option<Revocations>,
+    /// `None` for the server's own.
+    user: Option<UserOfCommand>,
+}
+
+/// The user that a command runs as, and whose command it is.
+struct UserOfCommand {
+    users: Users,
+    client: String,
+    user: Arc<str>,
+}
+
+/// Tells the exec-server's owner if nothing runs because of the user.
+fn tell_refused(user: Option<&UserOfCommand>, error: &StartError) {
+    if let (Some(UserOfCommand { users, client, user }), StartError::User(error)) = (user, error) {
+        users.refused(client, user, error);
+    }
 }
 
 impl<B: Backend> Driver<B> {
@@ -396,9 +436,11 @@ impl<B: Backend> Driver<B> {
             }
             if self.kill.is_due(now) {
                 self.group.signal(Signal::KILL);
+                self.group.kill_descendants(now);
             }
-            self.close(now);
-            if self.lifecycle.is_closed() && !self.kill.is_pending() {
+            self.close(cx, now);
+            let is_killed = !self.kill.is_pending() && self.group.poll_killed(cx).is_ready();
+            if self.lifecycle.is_closed() && is_killed {
                 self.retire();
                 return Poll::Ready(());
             }
@@ -413,6 +455,9 @@ impl<B: Backend> Driver<B> {
         if signals.ends() {
             self.will_kill(clock::now(), self.kill_grace);
         }
+        if signals.kills() {
+            self.will_kill(clock::now(), Duration::ZERO);
+        }
         for signal in signals.into_signals() {
             self.group.signal(signal);
         }
@@ -422,6 +467,7 @@ impl<B: Backend> Driver<B> {
     fn begin_kill(&mut self, now: Instant, grace: Duration) {
         if self.will_kill(now, grace) {
             self.group.signal(Signal::TERM);
+            self.group.terminate_descendants();
         }
     }
 
@@ -531,6 +577,7 @@ impl<B: Backend> Driver<B> {
         let now = clock::now();
         match self.exec.state() {
             ExecState::Failed(error) => {
+                tell_refused(self.user.as_ref(), &error);
                 self.reporter.refused(&error, now);
                 self.state.fail(error.into(), StopReason::ServerFault);
                 return ExitCheck::NotExecuted;
@@ -573,22 +620,28 @@ impl<B: Backend> Driver<B> {
     }
 
     /// Closes the process when it is over: records its stages, calls the observer, reaps the process, and only then
-    /// appends `Closed`.
-    fn close(&mut self, now: Instant) {
+    /// appends `Closed`. A process that is killed is over when none of its descendants is left.
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) {
         let Some(exit) = self.state.exit() else { return };
-        let output = match self.kill == Kill::Done {
-            // A process that still holds a pipe has left the group, and is not waited for.
-            true => self.lifecycle.cut(now),
-            false => self.lifecycle.close(now),
+        if self.lifecycle.is_complete()
+            && let Some(at) = self.kill.hand_over(now)
+        {
+            self.group.kill_descendants(at);
+        }
+        let (output, survivors) = match self.kill {
+            Kill::Done => match self.group.poll_killed(cx) {
+                Poll::Pending => return,
+                // Who still holds a pipe could not be killed, and is not waited for.
+                Poll::Ready(survivors) => (self.lifecycle.cut(now), survivors),
+            },
+            Kill::Idle | Kill::Terminating { .. } => (self.lifecycle.close(now), 0),
         };
         let Some(output) = output else { return };
-        if !output.truncated {
-            self.kill.process_is_over(now);
-        }
         let close = Close {
             seq: self.state.next_seq(),
             at_unix_ns: self.anchor.unix_ns_of(now),
             output,
+            survivors,
         };
         let family = self.lifecycle.family();
         // Dropped here: the record of a call that was cut short is complete when all references are gone.
@@ -597,8 +650,9 @@ impl<B: Backend> Driver<B> {
             for (stage, start, end) in self.lifecycle.stages() {
                 call.record(stage, start, end);
             }
-            if let (Some(command), Some(family)) = (call.command(), family) {
-                command.measured(family);
+            if let Some(command) = call.command() {
+                family.into_iter().for_each(|family| command.measured(family));
+                command.survived_by(survivors);
             }
             if call.is_recording() {
                 self.state.set_told(|| ToldStages {

@@ -81,6 +81,7 @@ mod tests {
             seq: 5,
             at_unix_ns: 8,
             output: OutputTotals::default(),
+            survivors: 0,
         };
         RepeatedStart::of_finished(Termination::Closed(exit, close))
     }

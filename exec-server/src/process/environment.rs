@@ -1,10 +1,12 @@
-//! The child's environment: the server's or none, then the variables of `Start`, then the trace context.
+//! The child's environment: the server's or none, then the variables of `Start`, then the trace context and the
+//! [`Mark`] of the process.
 //!
 //! The context is that of a stage of the process, so that spans of the child are children of its span. It overrides the
 //! variables of `Start`, and no filter removes it. Trace variables in the server's own environment never reach the
 //! child.
 //!
-//! The server's own variables are copied once, when it starts.
+//! The server's own variables are copied once, when it starts. The child of another user gets none of them, but those
+//! of a login ([`Account::environment`]).
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use baton_spawn::{Environment, Variable};
 use baton_trace::w3c::{BAGGAGE_VARIABLE, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, TraceContext};
 
 use super::telemetry;
+use super::tree::Mark;
+use crate::user::Account;
 
 const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];
 
@@ -47,8 +51,14 @@ impl Inherited {
         }
     }
 
-    /// The environment of one child.
-    pub(super) fn child(&self, changes: Changes, context: Option<&TraceContext>) -> Environment {
+    /// The environment of one child; `account` is the user that it runs as, where it is not simply the server's own.
+    pub(super) fn child(
+        &self,
+        changes: Changes,
+        context: Option<&TraceContext>,
+        account: Option<&Account>,
+        mark: &Mark,
+    ) -> Environment {
         let Changes { mut own, clear } = changes;
         telemetry::merge(&mut own, self.host.as_deref());
         if let Some(context) = context {
@@ -56,7 +66,13 @@ impl Inherited {
             let carrier = context.to_environment().into_iter();
             own.extend(carrier.filter_map(|(name, value)| Variable::new(name.as_bytes(), value?.as_bytes())));
         }
-        Environment::new((!clear).then(|| self.variables.clone()), own)
+        // The last variable of a name counts.
+        own.extend(mark.variable());
+        let inherited = || match account {
+            Some(account) => account.environment().into(),
+            None => self.variables.clone(),
+        };
+        Environment::new((!clear).then(inherited), own)
     }
 }
 
@@ -71,6 +87,7 @@ pub(super) struct Changes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree::{MARK_VARIABLE, Marks};
     use super::*;
 
     fn variable(name: &str, value: &str) -> Variable {
@@ -84,9 +101,18 @@ mod tests {
         }
     }
 
+    fn mark() -> Mark {
+        Marks::new().next()
+    }
+
+    /// All but the mark, which is always there, once.
     fn texts(environment: &Environment) -> Vec<String> {
         let strings = environment.strings().into_iter();
         let mut texts: Vec<_> = strings.map(|text| text.to_str().unwrap().to_owned()).collect();
+        let marks: Vec<_> = texts
+            .extract_if(.., |text| text.starts_with(MARK_VARIABLE))
+            .collect();
+        assert_eq!(marks.len(), 1);
         texts.sort_unstable();
         texts
     }
@@ -95,7 +121,7 @@ mod tests {
     fn the_last_of_several_variables_counts_and_overrides_the_servers() {
         let inherited = inherited();
         let own = vec![variable("PATH", "/a"), variable("X", "="), variable("PATH", "/b")];
-        let environment = inherited.child(Changes { own, clear: false }, None);
+        let environment = inherited.child(Changes { own, clear: false }, None, None, &mark());
         assert_eq!(environment.value("PATH"), Some(&b"/b"[..]));
         assert_eq!(texts(&environment), ["HOME=/root", "PATH=/b", "X=="]);
     }
@@ -107,7 +133,7 @@ mod tests {
             own: vec![variable("A", "")],
             clear: true,
         };
-        let environment = inherited.child(changes, None);
+        let environment = inherited.child(changes, None, None, &mark());
         assert_eq!(environment.value("PATH"), None);
         assert_eq!(texts(&environment), ["A="]);
     }
@@ -121,7 +147,7 @@ mod tests {
             own: own(),
             clear: true,
         };
-        let environment = inherited.child(changes, Some(&context));
+        let environment = inherited.child(changes, Some(&context), None, &mark());
         let traceparent = environment.value("TRACEPARENT").unwrap();
         assert_ne!(traceparent, b"old");
         assert_eq!(texts(&environment).len(), 1);
@@ -132,8 +158,23 @@ mod tests {
                 clear: true,
             },
             None,
+            None,
+            &mark(),
         );
         assert_eq!(texts(&environment), ["BAGGAGE=old=1", "TRACEPARENT=old"]);
+    }
+
+    #[test]
+    fn a_client_does_not_choose_the_mark() {
+        let changes = Changes {
+            own: vec![variable(MARK_VARIABLE, "a client's")],
+            clear: false,
+        };
+        let mark = mark();
+        let environment = inherited().child(changes, None, None, &mark);
+        let its = mark.variable().unwrap();
+        assert_eq!(environment.value(MARK_VARIABLE), Some(its.value()));
+        assert_eq!(texts(&environment), ["HOME=/root", "PATH=/server"]);
     }
 
     #[test]

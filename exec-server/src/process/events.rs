@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{ProcessEvent, Repeated};
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
 use futures_util::Stream;
@@ -42,6 +42,8 @@ enum Source {
 struct Follower {
     attachment: Attachment,
     cursor: Cursor,
+    /// The call ends after `Started`.
+    ends_after_started: bool,
     /// Of a call that attaches: it tells its caller the stages of the process.
     call: Option<Arc<ServerCall>>,
     started_delay: Ticker,
@@ -59,6 +61,7 @@ impl Events {
         end: Option<CallEndCell>,
         delivery: Option<DeliveryNotice>,
         tells_stdin: bool,
+        ends_after_started: bool,
     ) -> Self {
         let lease = Lease::default();
         Self(Source::First(Follower {
@@ -69,6 +72,7 @@ impl Events {
                 is_attached: true,
                 tells_stdin,
             },
+            ends_after_started,
             call: None,
             started_delay,
             delivery,
@@ -86,6 +90,7 @@ impl Events {
         Self(Source::First(Follower {
             attachment: Attachment::new(state, cursor.lease, context.end),
             cursor,
+            ends_after_started: false,
             call: context.call,
             started_delay,
             delivery: None,
@@ -101,8 +106,8 @@ impl Events {
         Self(Source::Watched(watcher))
     }
 
-    pub(super) fn repeated(start: RepeatedStart) -> Self {
-        Self(Source::Repeated(start.events()))
+    pub(super) fn repeated(start: RepeatedStart, told: Option<Repeated>) -> Self {
+        Self(Source::Repeated(start.answer(told)))
     }
 
     /// Waits for an event after `Started`, or until the process runs and `Started` has waited long enough to share a
@@ -158,7 +163,13 @@ impl Stream for Events {
         {
             delivery.send();
         }
+        if follower.ends_after_started && follower.cursor.seen > 0 {
+            return Poll::Ready(None);
+        }
         let item = follower.attachment.state().poll_event(cx, &mut follower.cursor);
+        if follower.ends_after_started && follower.cursor.seen > 0 {
+            follower.attachment.release();
+        }
         if item.is_pending() {
             // The transport sends the events that it has taken when this returns pending, and then polls again.
             follower.is_drained = follower.cursor.seen > 0;

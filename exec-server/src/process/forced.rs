@@ -1,7 +1,7 @@
 //! The forced command: what a client runs whose line on the allow-list has `command="…"`, as sshd does it.
 //!
-//! Of what the client asks for, nothing decides what is executed and where: the shell of the exec-server's user runs
-//! the forced command, in the default directory, with the exec-server's environment. The client's arguments are in one
+//! Of what the client asks for, nothing decides what is executed and where: the shell of the exec-server's user,
+//! or of the client's `user=`, runs the forced command, in the default directory, with that user's environment. The client's arguments are in one
 //! variable, quoted for a shell. Its variables are dropped, because one such as `PATH`, `LD_PRELOAD` or `BASH_ENV`
 //! decides what a shell runs; the trace context of the call does not depend on them. Standard input is the client's.
 //!
@@ -15,23 +15,30 @@ use baton_spawn::Variable;
 
 use super::environment::Changes;
 use super::launch::Launch;
-use super::shell::{LoginShell, login_shell};
+use super::shell::LoginShell;
 use crate::error::InvalidStart;
 use crate::limits::ORIGINAL_COMMAND_BYTES;
+use crate::user::RunAs;
 
 /// The variable with the arguments that the client asked for.
 const ORIGINAL_COMMAND: &str = "BATON_ORIGINAL_COMMAND";
 
 impl Launch {
-    /// The checked start of this client. The client's options count as they are now: an option that its line gains
+    /// The checked start of this client, whose commands run as this user; `None`: as the exec-server's own. The client's options count as they are now: an option that its line gains
     /// holds also for a call that is open, until it has sent its start.
-    pub(crate) fn of_client(start: Start, client: &Peer) -> Result<Self, InvalidStart> {
+    pub(crate) fn of_client(
+        start: Start,
+        client: &Peer,
+        run_as: Option<RunAs>,
+    ) -> Result<Self, InvalidStart> {
         let launch = Self::try_from(start)?;
-        match (client.options().command(), launch.login_shell) {
-            (None, false) => Ok(launch),
-            (None, true) => launch.in_shell(login_shell()),
-            (Some(command), _) => launch.forced(command, login_shell()),
-        }
+        let shell = || LoginShell::of(run_as.as_ref());
+        let launch = match (client.options().command(), launch.login_shell) {
+            (None, false) => launch,
+            (None, true) => launch.in_shell(&shell())?,
+            (Some(command), _) => launch.forced(command, &shell())?,
+        };
+        Ok(Self { run_as, ..launch })
     }
 
     /// Runs the client's line, or nothing else, in the shell.

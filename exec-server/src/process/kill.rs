@@ -1,7 +1,9 @@
-//! Decides when a process group gets SIGKILL: a grace after the signal that asked it to end. No IO.
+//! Decides when a process and its descendants get SIGKILL: a grace after the signal that asked the process group to end.
+//! No IO.
 //!
 //! A later request may shorten the grace, and never prolongs it. When the process is over, which means that its leader
-//! has exited and no process holds its pipes, the rest of the group has [`KILL_GRACE`] at most.
+//! has exited and no process holds its pipes, its descendants have [`KILL_GRACE`] at most, and their kill is handed over
+//! to the sweep of the tree, which ends as soon as none is left.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ pub(super) enum Kill {
         /// When SIGKILL follows, even if the leader has exited: others in its group may not have.
         kill_at: Instant,
     },
-    /// SIGKILL was sent.
+    /// SIGKILL was sent, or is left to the sweep.
     Done,
 }
 
@@ -37,11 +39,11 @@ impl Kill {
         is_news
     }
 
-    /// The process is over.
-    pub(super) fn process_is_over(&mut self, now: Instant) {
-        if let Kill::Terminating { kill_at } = self {
-            *kill_at = (*kill_at).min(now + KILL_GRACE);
-        }
+    /// The process is over. Returns when to kill its descendants, once.
+    pub(super) fn hand_over(&mut self, now: Instant) -> Option<Instant> {
+        let kill_at = self.deadline()?;
+        *self = Kill::Done;
+        Some(kill_at.min(now + KILL_GRACE))
     }
 
     /// Whether SIGKILL is to be sent at `now`, once.
@@ -109,16 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_group_whose_process_is_over_has_the_short_grace() {
+    fn descendants_of_a_process_that_is_over_have_the_short_grace_and_are_handed_over_once() {
         let start = Instant::now();
         let mut kill = Kill::Idle;
-        kill.process_is_over(start);
+        assert_eq!(kill.hand_over(start), None);
         assert_eq!(kill, Kill::Idle);
         kill.begin(start, LONG);
-        kill.process_is_over(start);
-        assert_eq!(kill.deadline(), Some(start + KILL_GRACE));
+        assert_eq!(kill.hand_over(start), Some(start + KILL_GRACE));
+        assert!(!kill.is_pending() && !kill.is_due(start + LONG));
+        assert_eq!(kill.hand_over(start), None);
         // It does not prolong what is left.
-        kill.process_is_over(start + KILL_GRACE / 2);
-        assert_eq!(kill.deadline(), Some(start + KILL_GRACE));
+        let mut kill = Kill::Idle;
+        kill.begin(start, KILL_GRACE);
+        assert_eq!(kill.hand_over(start + KILL_GRACE / 2), Some(start + KILL_GRACE));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::exec::{self, Start};
@@ -19,9 +20,11 @@ use rustix::termios::Winsize;
 use super::environment::Changes;
 use super::spawn::is_directory;
 use super::terminal::{WindowSizeError, window_size};
-use crate::error::InvalidStart;
+use crate::error::{InvalidStart, StartError};
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX, KILL_GRACE, KILL_GRACE_MAX};
+use crate::log::OnFull;
 use crate::records::Thread;
+use crate::user::{Account, RunAs};
 
 /// A checked start: the command, and how long to wait for its pipes.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct Launch {
     pub(super) environment: Changes,
     /// The program's file, where it is not looked for by the first of `argv`.
     pub(super) program: Option<CString>,
+    /// The user; `None`: the server's own.
+    pub(super) run_as: Option<RunAs>,
     /// The login shell runs `argv`, which is one line or nothing.
     pub(super) login_shell: bool,
     pub(super) stdin: bool,
@@ -49,6 +54,11 @@ pub struct Launch {
     pub(super) kill_grace: Duration,
     /// The client wants to know what input the process has taken.
     pub(super) tells_stdin: bool,
+    /// No call stays attached to the process.
+    pub(super) is_detached: bool,
+    pub(super) on_full: OnFull,
+    /// The client wants to know whether its start repeats another one.
+    pub(super) tells_repeated: bool,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
     pub(super) turn: Option<NonZeroU64>,
@@ -81,12 +91,15 @@ impl TryFrom<Start> for Launch {
         if terminal.is_some() && !start.stdin {
             return Err(InvalidStart::Terminal);
         }
+        if start.detached && start.stdin {
+            return Err(InvalidStart::DetachedStdin);
+        }
         let cwd = match &start.cwd[..] {
             [] => None,
             cwd => Some(CString::new(cwd).map_err(|_| InvalidStart::NulInCwd)?),
         };
-        // Room for the trace context.
-        let mut own = Vec::with_capacity(start.env.len() + 3);
+        // Room for the trace context and the mark.
+        let mut own = Vec::with_capacity(start.env.len() + 4);
         for variable in &start.env {
             if variable.name.is_empty() || variable.name.contains(&b'=') {
                 return Err(InvalidStart::VariableName);
@@ -111,6 +124,7 @@ impl TryFrom<Start> for Launch {
                 clear: start.clear_env,
             },
             program: None,
+            run_as: None,
             login_shell: start.login_shell,
             stdin: start.stdin,
             terminal,
@@ -119,6 +133,12 @@ impl TryFrom<Start> for Launch {
             grace: Duration::from_millis(start.grace_ms.into()),
             kill_grace,
             tells_stdin: start.tell_stdin,
+            is_detached: start.detached,
+            on_full: match start.drop_output {
+                true => OnFull::Drop,
+                false => OnFull::Block,
+            },
+            tells_repeated: start.tell_repeated,
             thread,
             turn,
             step,
@@ -149,8 +169,25 @@ impl Launch {
         TracedCommand::for_client(client, program.unwrap_or_default(), self.process_id, ids)
     }
 
-    /// Sets the working directory to `home` if the start names none and `home` exists: a server's user may have none.
+    /// The name of the user that it runs as; `None`: the server's own.
+    pub(super) fn user(&self) -> Option<&Arc<str>> {
+        Some(&self.run_as.as_ref()?.name)
+    }
+
+    /// The user that it runs as; `None`: the server's own.
+    pub(super) fn take_account(&mut self) -> Result<Option<Arc<Account>>, StartError> {
+        let account = self.run_as.take().map(|run_as| run_as.account);
+        Ok(account.transpose()?)
+    }
+
+    /// Sets the working directory to the home of its user, or to `home` for the server's own, if the start names none
+    /// and the directory exists: a user may have none. A child that becomes another user finds its home by itself.
     pub(super) fn start_in(&mut self, home: Option<&CStr>) {
+        let home = match self.run_as.as_ref().map(|run_as| &run_as.account) {
+            None => home,
+            Some(Ok(account)) if !account.is_become => Some(&*account.home),
+            Some(_) => return,
+        };
         if self.cwd.is_none() {
             self.cwd = home.filter(|home| is_directory(home)).map(CStr::to_owned);
         }

@@ -21,7 +21,7 @@ use tokio::signal::unix::SignalKind;
 
 /// The leader of a child process group. Dropping one that was not reaped kills its group.
 #[derive(Debug)]
-pub struct Leader {
+pub(super) struct Leader {
     pid: Pid,
     watch: ExitWatch,
     reaped: bool,
@@ -79,6 +79,10 @@ impl Leader {
                 }
             },
         }
+    }
+
+    pub(super) fn is_reaped(&self) -> bool {
+        self.reaped
     }
 
     /// Signals the whole group; does nothing once the leader is reaped. A group that is already gone is no error.

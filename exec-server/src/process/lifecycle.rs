@@ -183,6 +183,11 @@ impl Lifecycle {
         }
     }
 
+    /// The exit is known, both pipes are at their end, and the process is not closed.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. }) && self.at_end()
+    }
+
     /// The output, once, if the process is over now.
     pub(super) fn close(&mut self, now: Instant) -> Option<OutputTotals> {
         let Phase::Draining { drain, .. } = self.phase else {

@@ -1,15 +1,18 @@
 //! Finds the program's file.
 //!
 //! A child makes only system calls before its exec, so it cannot search. Names are resolved here, as `execvp` would in
-//! the child: in the child's PATH, from the child's working directory.
+//! the child: in the child's PATH, from the child's working directory. A child that becomes another user gets all the
+//! files that may be meant, and tries them with that user's rights.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use baton_proto::limits::NAME_MAX;
 use rustix::fs::{Access, FileType, access, stat};
 
 use crate::error::StartError;
+use crate::limits::SEARCHED_DIRECTORIES;
 
 /// PATH for a child without one: glibc's default.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -36,6 +39,28 @@ pub(super) fn resolve(
         }
     }
     Err(error)
+}
+
+/// The files that `program` may mean, for a child that tries them in this order, from its working directory. Nothing is
+/// looked at. The first one, and the others.
+pub(super) fn candidates(
+    program: &OsStr,
+    path: Option<&OsStr>,
+) -> Result<(CString, Vec<CString>), StartError> {
+    let text = |path: PathBuf| CString::new(path.into_os_string().into_vec()).ok();
+    if program.as_bytes().contains(&b'/') {
+        let program = text(program.into()).ok_or(StartError::CommandNotFound)?;
+        return Ok((program, Vec::new()));
+    }
+    if program.is_empty() || program.len() > NAME_MAX {
+        return Err(StartError::CommandNotFound);
+    }
+    let directories = std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)));
+    let mut candidates = directories
+        .take(SEARCHED_DIRECTORIES)
+        .filter_map(|directory| text(directory.join(program)));
+    let first = candidates.next().ok_or(StartError::CommandNotFound)?;
+    Ok((first, candidates.collect()))
 }
 
 /// The kind of file at a path.
@@ -73,6 +98,8 @@ fn absolute(cwd: Option<&Path>, path: &Path) -> Result<PathBuf, StartError> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
+
     use super::*;
 
     fn find(program: &str, cwd: Option<&str>, path: Option<&str>) -> Result<PathBuf, StartError> {
@@ -103,6 +130,26 @@ mod tests {
         assert_eq!(find("bin/sh", Some("/"), None).unwrap(), Path::new("/bin/sh"));
         assert!(find("./sh", None, None).unwrap().is_absolute());
         assert!(find("./sh", Some("sub"), None).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn the_files_that_a_name_may_mean_are_bounded_and_not_looked_at() {
+        let of = |program: &str, path: Option<&str>| {
+            let found = candidates(OsStr::new(program), path.map(OsStr::new));
+            found.map(|(first, others)| [vec![first], others].concat())
+        };
+        assert_eq!(of("a/b", Some("/x")).unwrap(), [c"a/b".to_owned()]);
+        assert_eq!(
+            of("sh", None).unwrap(),
+            [c"/bin/sh", c"/usr/bin/sh"].map(CStr::to_owned)
+        );
+        let expected = [c"/no/such/a", c"a", c"rel/a"].map(CStr::to_owned);
+        assert_eq!(of("a", Some("/no/such::rel")).unwrap(), expected);
+        let many = ":/a".repeat(2 * SEARCHED_DIRECTORIES);
+        assert_eq!(of("a", Some(&many)).unwrap().len(), SEARCHED_DIRECTORIES);
+        for program in ["", &"a".repeat(NAME_MAX + 1)] {
+            assert!(matches!(of(program, None), Err(StartError::CommandNotFound)));
+        }
     }
 
     #[test]

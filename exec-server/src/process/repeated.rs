@@ -8,11 +8,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
-use futures_util::stream::{self, Stream};
+use baton_proto::exec::{ProcessEvent, Repeated};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
+use super::state::unnumbered;
 use crate::error::{StartError, exit_status_lost};
 use crate::termination::Termination;
 
@@ -42,6 +43,13 @@ impl RepeatedStart {
             Termination::Closed(_, close) => Some(close.seq),
             Termination::Running | Termination::Exited(_) => None,
         }
+    }
+
+    /// `told`, if the client wants it, and the events, which wait for the process's end.
+    pub(super) fn answer(self, told: Option<Repeated>) -> RepeatedEvents {
+        let RepeatedEvents(events) = self.events();
+        let told = told.map(|told| Ok(unnumbered(Kind::Repeated(told))));
+        RepeatedEvents(Box::pin(stream::iter(told).chain(events)))
     }
 
     /// The events, which wait for the process's end.
@@ -142,6 +150,7 @@ mod tests {
             stdout_bytes: 1,
             stderr_bytes: 2,
         },
+        survivors: 3,
     };
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! The login shell of the exec-server's user: for lines and interactive shells that a client asks for, and for forced
-//! commands.
+//! The login shell of the exec-server's user, or of the user that a client's commands run as: for lines and interactive
+//! shells that a client asks for, and for forced commands.
 
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt as _;
@@ -8,15 +8,17 @@ use std::sync::OnceLock;
 
 use nix::unistd::{Uid, User};
 
+use crate::user::RunAs;
+
 /// Where the user's is not known.
 const DEFAULT_SHELL: &CStr = c"/bin/sh";
 
 /// An absolute path.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LoginShell(CString);
 
 /// The login shell of this process's user. The first call may wait for the system's user database.
-pub(super) fn login_shell() -> &'static LoginShell {
+fn login_shell() -> &'static LoginShell {
     static SHELL: OnceLock<LoginShell> = OnceLock::new();
     SHELL.get_or_init(|| LoginShell::choose(std::env::var_os("SHELL"), shell_of_user))
 }
@@ -27,6 +29,15 @@ fn shell_of_user() -> Option<PathBuf> {
 }
 
 impl LoginShell {
+    /// The one of the user that a command runs as. For a user that is not known it is never executed.
+    pub(super) fn of(run_as: Option<&RunAs>) -> Self {
+        match run_as.map(|run_as| &run_as.account) {
+            None => login_shell().clone(),
+            Some(Ok(account)) => Self(account.shell.clone()),
+            Some(Err(_)) => Self(DEFAULT_SHELL.into()),
+        }
+    }
+
     /// The one that this process's environment names, else the one of the user's entry.
     fn choose(variable: Option<OsString>, of_user: impl FnOnce() -> Option<PathBuf>) -> Self {
         let absolute = |path: OsString| {

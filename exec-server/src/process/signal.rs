@@ -49,6 +49,11 @@ impl PendingSignals {
         self.ends
     }
 
+    /// Whether one of them is SIGKILL, which kills descendants too that have left the group.
+    pub(super) fn kills(&self) -> bool {
+        self.signals.contains(&Signal::KILL)
+    }
+
     /// In the order in which they came.
     pub(super) fn into_signals(self) -> Vec<Signal> {
         self.signals

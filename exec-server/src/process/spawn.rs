@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use baton_spawn::{
     Child, Execution, ExecutionState, Image, InheritedState, Selected, Spawn as _, SpawnError, StdSpawner,
+    User, UserFailure, UserSpawner,
 };
 use baton_trace::w3c::TraceContext;
-use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
+use rustix::fs::{Access, FileType, Gid, OFlags, Uid, access, fchown, fcntl_setfl, stat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::Winsize;
@@ -26,12 +27,14 @@ use super::leader::Leader;
 use super::pipe::{LargePipeSlots, Pipe};
 use super::program::{self, Found, inspect};
 use super::terminal::Terminal;
+use super::tree::{Mark, Marks, Sweeper, Tree};
 use crate::error::StartError;
+use crate::user::{Account, UserError};
 
 /// A child that was created. Its exec may still be pending.
 #[derive(Debug)]
 pub(super) struct Spawned {
-    pub(super) leader: Leader,
+    pub(super) tree: Tree,
     pub(super) execution: Execution,
     /// `None` when the child reads /dev/null.
     pub(super) stdin: Option<ChildInput>,
@@ -45,6 +48,7 @@ impl Exec for Execution {
         match self.state() {
             ExecutionState::Pending => ExecState::Pending,
             ExecutionState::Executed(at) => ExecState::Executed(at),
+            ExecutionState::FailedAsUser(failure) => ExecState::Failed(explain_as_user(failure)),
             ExecutionState::Failed(errno) => {
                 let explained = self.with_image(|image| explain(errno, image));
                 ExecState::Failed(explained.unwrap_or_else(|| StartError::SpawnFailed(errno.into())))
@@ -63,7 +67,11 @@ pub(super) struct Spawner {
     /// Creates children with a terminal, and waits for their exec: until then they are in no session and no process
     /// group of their own, so a signal would be lost.
     terminals: StdSpawner,
+    /// Creates children that become another user.
+    users: UserSpawner,
     large_pipes: LargePipeSlots,
+    marks: Marks,
+    sweeper: Sweeper,
 }
 
 impl Spawner {
@@ -74,16 +82,20 @@ impl Spawner {
             null: OnceLock::new(),
             children,
             terminals: StdSpawner::new(inherited),
+            users: UserSpawner::new(inherited),
             large_pipes: LargePipeSlots::new(),
+            marks: Marks::new(),
+            sweeper: Sweeper::default(),
         }
     }
 
     /// Creates a child, and does not wait for its exec. After an error nothing runs. Must be called in a tokio runtime.
     pub(super) fn spawn(
         &self,
-        launch: Launch,
+        mut launch: Launch,
         context: Option<&TraceContext>,
     ) -> Result<Spawned, StartError> {
+        let account = launch.take_account()?;
         let Launch {
             argv,
             cwd,
@@ -93,22 +105,30 @@ impl Spawner {
             terminal,
             ..
         } = launch;
+        let mark = self.marks.next();
+        let environment = self
+            .inherited
+            .child(environment, context, account.as_deref(), &mark);
+        let account = account.as_deref().filter(|account| account.is_become);
         let directory = cwd.as_deref().map(path_of);
-        if cwd.as_deref().is_some_and(|directory| !is_directory(directory)) {
+        // With this process's rights another user would learn which directories there are.
+        if account.is_none() && cwd.as_deref().is_some_and(|directory| !is_directory(directory)) {
             return Err(StartError::BadCwd);
         }
-        let environment = self.inherited.child(environment, context);
-        let program = match program {
-            Some(program) => program,
-            None => {
-                let search = environment.value("PATH").map(OsStr::from_bytes);
-                let name = argv
-                    .first()
-                    .map_or(OsStr::new(""), |name| OsStr::from_bytes(name.to_bytes()));
+        let search = environment.value("PATH").map(OsStr::from_bytes);
+        let name = argv
+            .first()
+            .map_or(OsStr::new(""), |name| OsStr::from_bytes(name.to_bytes()));
+        let (program, alternatives) = match (program, account) {
+            (Some(program), _) => (program, Vec::new()),
+            (None, Some(_)) => program::candidates(name, search)?,
+            (None, None) => {
                 let program = program::resolve(name, directory, search)?;
-                CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?
+                let program = CString::new(program.into_os_string().into_vec());
+                (program.map_err(|_| StartError::CommandNotFound)?, Vec::new())
             }
         };
+        let user = account.map(|account| user_of(account, alternatives));
         let image = Image {
             program,
             arguments: argv,
@@ -117,7 +137,7 @@ impl Spawner {
             terminal: terminal.is_some(),
         };
         if let Some(size) = terminal {
-            return self.spawn_in_terminal(image, size);
+            return self.spawn_in_terminal(image, user, size, mark);
         }
 
         // The pipes are registered with the runtime before the child is created, so that only the leader can fail
@@ -131,15 +151,25 @@ impl Spawner {
             None => self.null().map_err(StartError::SpawnFailed)?,
         };
         let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
+        let child = match user {
+            None => self.children.spawner.spawn(image, stdio).map_err(refusal),
+            Some(user) => {
+                let pipes = stdin.iter().map(|(_, theirs)| theirs);
+                for pipe in pipes.chain([&childs_stdout, &childs_stderr]) {
+                    hand_over(pipe, &user);
+                }
+                self.users.spawn(image, user, stdio).map_err(refusal_as_user)
+            }
+        };
         let Child {
             pid,
             pidfd,
             execution,
-        } = self.children.spawner.spawn(image, stdio).map_err(refusal)?;
+        } = child?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
         Ok(Spawned {
-            leader,
+            tree: self.tree(leader, mark),
             execution,
             stdin: stdin.map(|(own, _)| ChildInput::Pipe(own)),
             stdout: ChildOutput::Pipe(stdout.holding_child_end(childs_stdout)),
@@ -148,27 +178,42 @@ impl Spawner {
         })
     }
 
-    fn spawn_in_terminal(&self, image: Image, size: Winsize) -> Result<Spawned, StartError> {
+    fn spawn_in_terminal(
+        &self,
+        image: Image,
+        user: Option<User>,
+        size: Winsize,
+        mark: Mark,
+    ) -> Result<Spawned, StartError> {
         let (terminal, childs) = Terminal::open(size).map_err(StartError::SpawnFailed)?;
         let childs = beyond_stdio(childs).map_err(StartError::SpawnFailed)?;
+        let stdio = [childs.as_fd(); 3];
+        let child = match user {
+            None => self.terminals.spawn(image, stdio).map_err(refusal),
+            Some(user) => {
+                hand_over(&childs, &user);
+                self.users.spawn(image, user, stdio).map_err(refusal_as_user)
+            }
+        };
         let Child {
             pid,
             pidfd,
             execution,
-        } = self
-            .terminals
-            .spawn(image, [childs.as_fd(); 3])
-            .map_err(refusal)?;
+        } = child?;
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
         let (input, output) = terminal.ends();
         Ok(Spawned {
-            leader,
+            tree: self.tree(leader, mark),
             execution,
             stdin: Some(ChildInput::Terminal(input)),
             stdout: ChildOutput::Terminal(output),
             stderr: ChildOutput::Nothing,
             terminal: Some(terminal),
         })
+    }
+
+    fn tree(&self, leader: Leader, mark: Mark) -> Tree {
+        Tree::new(leader, mark, self.sweeper.clone())
     }
 
     pub(super) fn children(&self) -> &Selected {
@@ -223,6 +268,28 @@ fn beyond_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// The user as the child becomes it.
+fn user_of(account: &Account, alternatives: Vec<CString>) -> User {
+    User {
+        uid: account.uid,
+        gid: account.gid,
+        groups: account.groups.clone(),
+        home: account.home.clone(),
+        alternatives,
+    }
+}
+
+/// Makes the user the owner of its pipe or terminal, so that it can open it by its path: as `/dev/stderr`, or as the
+/// terminal that `tty` prints. A terminal keeps its group, whose members may write messages to it.
+fn hand_over(stream: &OwnedFd, user: &User) {
+    let group = match rustix::termios::isatty(stream) {
+        true => None,
+        false => Some(Gid::from_raw(user.gid)),
+    };
+    // Without the right to change owners the command has its descriptors still.
+    let _ = fchown(stream, Some(Uid::from_raw(user.uid)), group);
+}
+
 fn path_of(text: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
 }
@@ -231,6 +298,35 @@ fn refusal(error: SpawnError) -> StartError {
     match error {
         SpawnError::NotCreated(error) => StartError::SpawnFailed(error),
         SpawnError::NotExecuted { errno, image } => explain(errno, &image),
+    }
+}
+
+/// Of a child that becomes another user.
+fn refusal_as_user(error: SpawnError) -> StartError {
+    match error {
+        SpawnError::NotCreated(error) => StartError::SpawnFailed(error),
+        SpawnError::NotExecuted { errno, .. } => StartError::SpawnFailed(errno.into()),
+    }
+}
+
+/// The child has looked with its user's rights, and nothing is looked at here with this process's.
+fn explain_as_user(failure: UserFailure) -> StartError {
+    match failure {
+        UserFailure::Identity(errno @ (Errno::AGAIN | Errno::NOMEM)) => StartError::SpawnFailed(errno.into()),
+        UserFailure::Identity(errno) => UserError::Refused(errno.into()).into(),
+        UserFailure::Directory(_) => StartError::BadCwd,
+        UserFailure::Missing => StartError::CommandNotFound,
+        UserFailure::Program(errno) => not_executable(errno),
+    }
+}
+
+/// A program that is there is not executed.
+fn not_executable(errno: Errno) -> StartError {
+    match errno {
+        Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::ISDIR | Errno::LIBBAD => {
+            StartError::NotExecutable
+        }
+        errno => StartError::SpawnFailed(errno.into()),
     }
 }
 
@@ -249,10 +345,7 @@ fn explain(errno: Errno, image: &Image) -> StartError {
                 Found::Executable | Found::NotExecutable => StartError::NotExecutable,
             }
         }
-        Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::ISDIR | Errno::LIBBAD => {
-            StartError::NotExecutable
-        }
-        errno => StartError::SpawnFailed(errno.into()),
+        errno => not_executable(errno),
     }
 }
 

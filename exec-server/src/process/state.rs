@@ -14,7 +14,8 @@ use baton_channel::allow::Revocable;
 use baton_export::clock;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{
-    Attached, Gap, Process, ProcessEvent, ProcessState as ListedState, RunRequest, Started, StdinTaken,
+    Attached, Gap, Process, ProcessEvent, ProcessState as ListedState, Repeated, RunRequest, Started,
+    StdinTaken,
 };
 use baton_trace::call::ToldStages;
 use baton_trace::call_end::{CallEnd, CallEndCell};
@@ -40,6 +41,8 @@ pub(super) struct ProcessState {
     termination: watch::Sender<Termination>,
     /// Set when the process was created.
     description: OnceLock<Description>,
+    /// The user that the process runs as; `None`: the server's own.
+    user: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -161,7 +164,7 @@ struct Starting {
 }
 
 impl ProcessState {
-    pub(super) fn new(retained: RetainedBytes, kept: KeptBytes) -> Self {
+    pub(super) fn new(user: Option<Arc<str>>, retained: RetainedBytes, kept: KeptBytes) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 log: EventLog::new(LOG_BYTES, OnFull::Block),
@@ -187,7 +190,13 @@ impl ProcessState {
             }),
             termination: watch::Sender::default(),
             description: OnceLock::new(),
+            user,
         }
+    }
+
+    /// The user that the process runs as; `None`: the server's own.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// The process has a terminal.
@@ -240,8 +249,16 @@ impl ProcessState {
 
     /// The process was created. `Started` is appended before its first event, or by [`ProcessState::announce`].
     /// It may have been stopped before.
-    pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>, grace: Grace, kill_grace: Duration) {
+    pub(super) fn starts(
+        &self,
+        pid: u32,
+        exec: Arc<dyn Exec>,
+        grace: Grace,
+        kill_grace: Duration,
+        on_full: OnFull,
+    ) {
         let mut inner = self.lock();
+        inner.log.set_on_full(on_full);
         inner.starting = Some(Starting { pid, exec });
         if !grace.limit().is_zero() {
             inner.log.keep(Keep {
@@ -251,6 +268,39 @@ impl ProcessState {
         }
         inner.grace = grace;
         inner.stop.set_kill_grace(kill_grace);
+    }
+
+    /// The call with this lease ends, and the process runs on as after a lost session.
+    pub(super) fn release(&self, lease: Lease) {
+        let mut inner = self.lock();
+        if inner.lease != lease {
+            return;
+        }
+        if inner.is_open() {
+            inner.grace.begin(CallEnd::ClientLost, clock::now());
+        }
+        // What else the transport says of the call has no effect.
+        inner.lease = Lease(lease.0 + 1);
+        inner.hand_over_unread();
+        wake(inner.driver.take());
+    }
+
+    /// A client that polls has everything up to `seq`. While no call is attached, this makes room for more.
+    pub(super) fn polled(&self, seq: u64) {
+        let mut inner = self.lock();
+        if inner.grace.ends().is_some() && inner.hand_over(seq) {
+            wake(inner.driver.take());
+        }
+    }
+
+    /// The answer to a start that repeats that of this process.
+    pub(super) fn as_repeated(&self) -> Repeated {
+        let inner = self.lock();
+        let attachable = !inner.grace.limit().is_zero() && !inner.is_abandoned();
+        Repeated {
+            attachable,
+            attached: attachable && inner.is_open() && inner.grace.ends().is_none(),
+        }
     }
 
     /// Attaches a call that has everything up to `seq`, in the place of the one before. Its requests go to the driver.
@@ -277,15 +327,16 @@ impl ProcessState {
         Ok(lease)
     }
 
-    /// A watcher begins that has everything up to `seq`. [`end_watch`](Self::end_watch) follows.
-    pub(super) fn begin_watch(&self, seq: u64) -> Result<(), AttachError> {
+    /// A watcher begins that has everything up to `seq`, and wants nothing from before `since`. Returns the `seq` that it
+    /// begins after. [`end_watch`](Self::end_watch) follows.
+    pub(super) fn begin_watch(&self, seq: u64, since: Option<Instant>) -> Result<u64, AttachError> {
         let mut inner = self.lock();
         inner.check_reader(seq)?;
         if inner.watching >= WATCHERS_MAX {
             return Err(AttachError::TooManyWatchers);
         }
         inner.watching += 1;
-        Ok(())
+        Ok(seq.max(since.map_or(0, |since| inner.log.seq_before(since))))
     }
 
     pub(super) fn end_watch(&self) {
@@ -401,13 +452,14 @@ impl ProcessState {
             // The process has executed. This call drops the image of its program.
             exec.state();
             let grace_ms = inner.grace_ms();
-            self.push(inner, Kind::Started(Started { pid, grace_ms }));
+            let user = self.user().unwrap_or_default().to_owned();
+            self.push(inner, Kind::Started(Started { pid, grace_ms, user }));
         }
     }
 
     fn push(&self, inner: &mut Inner, kind: Kind) {
         let is_last = matches!(kind, Kind::Closed(_));
-        let seq = inner.log.append(kind);
+        let seq = inner.log.append(kind, clock::now());
         match inner.response {
             Response::Failed(_) | Response::Abandoned => {
                 inner.discard(seq);
@@ -419,6 +471,8 @@ impl ProcessState {
             }
             Response::Open | Response::Complete => {}
         }
+        inner.hand_over_unread();
+        inner.make_room();
         inner.count();
         wake(inner.follower.take());
         inner.wake_watchers();
@@ -546,8 +600,9 @@ impl ProcessState {
             return;
         }
         inner.follower = None;
-        if let Some(why) = inner.grace.begin(why, clock::now()) {
-            inner.abandon(why);
+        match inner.grace.begin(why, clock::now()) {
+            Some(why) => inner.abandon(why),
+            None => inner.hand_over_unread(),
         }
         wake(inner.driver.take());
     }
@@ -705,6 +760,24 @@ impl Inner {
         let has_made_room = self.log.hand_over(seq);
         self.count();
         has_made_room
+    }
+
+    /// Where full logs drop output and no call is attached, all output is only kept.
+    fn hand_over_unread(&mut self) {
+        if self.log.drops() && self.grace.ends().is_some() {
+            let last = self.log.last();
+            self.log.hand_over(last);
+        }
+    }
+
+    /// Drops output beyond the client's share, where full logs do.
+    fn make_room(&mut self) {
+        while self.log.drops() {
+            self.retained.set(self.log.waiting_bytes());
+            if self.retained.has_room(None) || !self.log.drop_oldest_waiting() {
+                return;
+            }
+        }
     }
 
     /// As [`EventLog::discard`].

@@ -9,7 +9,7 @@ use std::time::Instant;
 use baton_channel::key::PublicKey;
 use baton_export::clock;
 use baton_proto::ProcessId;
-use baton_proto::exec::Process;
+use baton_proto::exec::{Process, Repeated};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -44,7 +44,7 @@ pub(super) enum StartEntry {
     /// Room for it.
     New(Registration),
     /// The start repeats this one, whose process runs or ran.
-    Existing(RepeatedStart),
+    Existing(RepeatedStart, Repeated),
 }
 
 /// A process that a call asks for.
@@ -92,24 +92,26 @@ impl ProcessTable {
         }
     }
 
-    /// Takes an id and a slot for a process that is about to be spawned, unless this start repeats an earlier one.
+    /// Takes an id and a slot for a process that is about to be spawned, unless this start repeats an earlier one. `user`
+    /// is the one that the process runs as, where it is not the server's own.
     pub(super) fn register(
         self: &Arc<Self>,
         key: Key,
+        user: Option<Arc<str>>,
         parameters: Parameters,
         now: Instant,
     ) -> Result<StartEntry, StartError> {
         let mut entries = self.lock();
         let client = entries.clients.client(&key.0);
-        if let Some(repeated) = entries.find(&key, &client, &parameters)? {
-            return Ok(StartEntry::Existing(repeated));
+        if let Some((repeated, told)) = entries.find(&key, &client, &parameters)? {
+            return Ok(StartEntry::Existing(repeated, told));
         }
         entries.make_room(&client, now)?;
         client.take(Resource::Processes, 1);
         client.take(Resource::ProcessIds, 1);
         let retained = RetainedBytes::new(Arc::clone(&self.retention), Arc::clone(&client));
         let kept = KeptBytes::new(Arc::clone(&self.keeping), Arc::clone(&client));
-        let state = Arc::new(ProcessState::new(retained, kept));
+        let state = Arc::new(ProcessState::new(user, retained, kept));
         let live = LiveProcess {
             state: state.clone(),
             parameters,
@@ -351,19 +353,27 @@ impl Entries {
         key: &Key,
         client: &Arc<ClientUsage>,
         parameters: &Parameters,
-    ) -> Result<Option<RepeatedStart>, StartError> {
-        let (is_meant, repeated) = match self.live.get(key) {
-            Some(live) => (live.parameters == *parameters, live.state.repeated()),
+    ) -> Result<Option<(RepeatedStart, Repeated)>, StartError> {
+        let (is_meant, repeated, told) = match self.live.get(key) {
+            Some(live) => (
+                live.parameters == *parameters,
+                live.state.repeated(),
+                live.state.as_repeated(),
+            ),
             None => match self.finished.find(client, key.1) {
                 Some(process) => (
                     process.digest == digest(parameters),
                     RepeatedStart::of_finished(process.termination),
+                    self.kept
+                        .find(key)
+                        .map(|state| state.as_repeated())
+                        .unwrap_or_default(),
                 ),
                 None => return Ok(None),
             },
         };
         match is_meant {
-            true => Ok(Some(repeated)),
+            true => Ok(Some((repeated, told))),
             false => Err(StartError::Conflict),
         }
     }
@@ -415,9 +425,9 @@ mod tests {
     const OTHER: Parameters = [2; 32];
 
     fn new(table: &Arc<ProcessTable>, key: Key, parameters: Parameters, now: Instant) -> Registration {
-        match table.register(key, parameters, now).unwrap() {
+        match table.register(key, None, parameters, now).unwrap() {
             StartEntry::New(registration) => registration,
-            StartEntry::Existing(_) => panic!("taken"),
+            StartEntry::Existing(..) => panic!("taken"),
         }
     }
 
@@ -425,14 +435,14 @@ mod tests {
     fn an_id_is_taken_while_it_runs_and_after_but_only_for_its_own_client() {
         let table = Arc::new(ProcessTable::new(10));
         let now = Instant::now();
-        let is_the_same = |parameters| table.register(key(1, 1), parameters, now);
+        let is_the_same = |parameters| table.register(key(1, 1), None, parameters, now);
         let mut first = new(&table, key(1, 1), ONE, now);
         first.set_started();
-        assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(_))));
+        assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(..))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         new(&table, key(2, 1), OTHER, now);
         first.release();
-        assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(_))));
+        assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(..))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         // An old id is forgotten when another one is inserted.
         let later = Instant::now() + FINISHED_FOR;
@@ -453,10 +463,10 @@ mod tests {
         let table = Arc::new(ProcessTable::new(1));
         let now = Instant::now();
         let one = new(&table, key(1, 1), ONE, now);
-        let refused = table.register(key(1, 2), ONE, now);
+        let refused = table.register(key(1, 2), None, ONE, now);
         assert!(matches!(refused, Err(StartError::TooManyProcesses(1))));
-        let again = table.register(key(1, 1), ONE, now);
-        assert!(matches!(again, Ok(StartEntry::Existing(_))));
+        let again = table.register(key(1, 1), None, ONE, now);
+        assert!(matches!(again, Ok(StartEntry::Existing(..))));
         drop(one);
         new(&table, key(1, 2), ONE, now);
     }
@@ -467,9 +477,9 @@ mod tests {
         let now = Instant::now();
         let mut held = Vec::new();
         let refusal = loop {
-            match table.register(key(1, held.len() as u32), ONE, now) {
+            match table.register(key(1, held.len() as u32), None, ONE, now) {
                 Ok(StartEntry::New(registration)) => held.push(registration),
-                Ok(StartEntry::Existing(_)) => panic!("taken"),
+                Ok(StartEntry::Existing(..)) => panic!("taken"),
                 Err(error) => break error,
             }
         };
@@ -489,13 +499,13 @@ mod tests {
 
     /// Starts a process that ends at once.
     fn runs(table: &Arc<ProcessTable>, key: Key, now: Instant) -> Result<(), StartError> {
-        match table.register(key, ONE, now)? {
+        match table.register(key, None, ONE, now)? {
             StartEntry::New(mut registration) => {
                 registration.set_started();
                 registration.release_at(now);
                 Ok(())
             }
-            StartEntry::Existing(_) => panic!("taken"),
+            StartEntry::Existing(..) => panic!("taken"),
         }
     }
 
@@ -508,8 +518,8 @@ mod tests {
         for n in 0..all {
             runs(&table, key(1, n), at(n)).unwrap();
         }
-        let first = |now| table.register(key(1, 0), ONE, now);
-        assert!(matches!(first(at(all - 1)), Ok(StartEntry::Existing(_))));
+        let first = |now| table.register(key(1, 0), None, ONE, now);
+        assert!(matches!(first(at(all - 1)), Ok(StartEntry::Existing(..))));
         // It may continue at this rate.
         for n in all..all + 2 * FINISHED_PER_SECOND as u32 {
             runs(&table, key(1, n), at(n)).unwrap();
@@ -531,8 +541,8 @@ mod tests {
         for n in 0..1000 {
             runs(&table, key(2, n), now).unwrap();
         }
-        let known = table.register(key(1, 2 * FINISHED_PER_SECOND as u32 + 1), ONE, now);
-        assert!(matches!(known, Ok(StartEntry::Existing(_))));
+        let known = table.register(key(1, 2 * FINISHED_PER_SECOND as u32 + 1), None, ONE, now);
+        assert!(matches!(known, Ok(StartEntry::Existing(..))));
         // They have taken some of the room that the hint was computed from. The next hint is longer, and correct.
         let Err(StartError::TooManyStarts { retry_after }) = runs(&table, key(1, n + 1), now) else {
             panic!("there is room")

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Gap, ProcessEvent};
 use futures_util::Stream;
 use tonic::Status;
 
@@ -18,6 +19,8 @@ use crate::error::AttachError;
 pub(super) struct Watcher {
     state: Arc<ProcessState>,
     seen: u64,
+    /// Its first event is a gap: it does not want what was before.
+    skipped: bool,
     /// It has got its `Attached`.
     is_attached: bool,
     /// Of a process whose log was abandoned.
@@ -25,12 +28,17 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Watches what follows the event `seen`.
-    pub(super) fn new(state: Arc<ProcessState>, seen: u64) -> Result<Self, AttachError> {
-        state.begin_watch(seen)?;
+    /// Watches what follows the event `seen`, without what was before `since`.
+    pub(super) fn new(
+        state: Arc<ProcessState>,
+        seen: u64,
+        since: Option<Instant>,
+    ) -> Result<Self, AttachError> {
+        let first = state.begin_watch(seen, since)?;
         Ok(Self {
             state,
-            seen,
+            seen: first,
+            skipped: first > seen,
             is_attached: false,
             ended: None,
         })
@@ -45,6 +53,10 @@ impl Stream for Watcher {
             self.is_attached = true;
             let attached = self.state.watched();
             return Poll::Ready(Some(Ok(unnumbered(Kind::Attached(attached)))));
+        }
+        if std::mem::take(&mut self.skipped) {
+            let first_seq = self.seen + 1;
+            return Poll::Ready(Some(Ok(unnumbered(Kind::Gap(Gap { first_seq })))));
         }
         if self.ended.is_none() {
             let seen = self.seen;
