@@ -50,6 +50,7 @@ fn after(start: &Start, seq: u64) -> Attach {
         after_seq: seq,
         tell_stdin: false,
         watch: false,
+        since_unix_ns: 0,
     }
 }
 
@@ -98,7 +99,7 @@ impl<'a> Client<'a> {
                 assert_eq!(closed.stdout_bytes, self.stdout.len() as u64);
                 self.is_closed = true;
             }
-            Kind::Gap(gap) => panic!("{gap:?}"),
+            other @ (Kind::Gap(_) | Kind::Repeated(_)) => panic!("{other:?}"),
             _ => {}
         }
         Some(kind)
@@ -354,6 +355,7 @@ async fn a_process_that_has_ended_is_kept_for_its_grace(method: SpawnMethod) {
             Kind::Started(_) => "started",
             Kind::Output(_) => "output",
             Kind::Gap(_) => "gap",
+            Kind::Repeated(_) => "repeated",
             Kind::Exited(_) => "exited",
             Kind::Closed(_) => "closed",
             Kind::StdinTaken(_) => "stdin taken",

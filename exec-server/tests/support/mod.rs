@@ -48,6 +48,7 @@ struct Setup {
     exported: bool,
     end: Option<CallEndCell>,
     deadline: Option<CallDeadline>,
+    user: Option<&'static str>,
     served: Vec<Arc<ServerCall>>,
 }
 
@@ -70,6 +71,7 @@ impl Host {
             exported: true,
             end: None,
             deadline: None,
+            user: None,
             served: Vec::new(),
         }));
         let setup = calls.clone();
@@ -80,6 +82,9 @@ impl Host {
             }
             if let Some(end) = &setup.end {
                 request.extensions_mut().insert(end.clone());
+            }
+            if let Some(user) = setup.user {
+                request.metadata_mut().insert("baton-user", user.parse().unwrap());
             }
             if let Some(deadline) = setup.deadline {
                 request.extensions_mut().insert(deadline);
@@ -133,6 +138,11 @@ impl Host {
         std::fs::write(&path, format!("{options} {key} test continue")).unwrap();
         let found = AllowList::file(&path).unwrap().find(&key);
         self.calls.lock().unwrap().peer = Some(Arc::new(found.unwrap().unwrap()));
+    }
+
+    /// The client of the calls from now on wants its commands to run as this user.
+    pub fn asks_for(&self, user: Option<&'static str>) {
+        self.calls.lock().unwrap().user = user;
     }
 
     /// The calls from now on have no client.
