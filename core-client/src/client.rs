@@ -1,11 +1,13 @@
 //! The client of one exec-server: one warm session, any number of commands.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use baton_channel::{Channel, ChannelConfig, Envelope, RecordTo};
 use baton_proto::exec::{ProcessEvent, RunRequest, Start, WaitRequest, process_event, run_request};
+use baton_proto::header::USER;
 use baton_proto::limits::{ANSWER_MAX, WARM_STATE_MAX};
 use baton_proto::warm::PingRequest;
 use baton_proto::{Epoch, Features, ProcessId};
@@ -13,12 +15,14 @@ use baton_rpc::exec::exec_client::ExecClient;
 use baton_rpc::warm::warm_client::WarmClient;
 use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::record::CallRecord;
+use baton_trace::w3c::ExtractedContext;
 use bytes::Bytes;
 use futures_util::future::Either;
 use futures_util::stream::{self, Stream};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Streaming};
 
 use crate::command::Command;
@@ -29,13 +33,15 @@ use crate::marker::MarkerSupport;
 use crate::outbox::Outbox;
 use crate::records::Records;
 use crate::recovery::{Continued, Recovering, Target};
-use crate::run::{Event, ExitStatus, Run};
+use crate::run::{Event, ExitStatus, ProcessExit, Run};
 use crate::signal::Signaller;
 use crate::stdin::Stdin;
 use crate::watch::Watch;
 use crate::workspace::{RootFinder, Workspace};
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
+
+mod detached;
 
 /// A client of one exec-server. Cheap to clone; clones share the session. The session ends when the last clone and the
 /// last [`Run`] are dropped, and commands that still run are killed.
@@ -76,6 +82,8 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// A descendant held a pipe beyond the drain limit, so output may be missing.
     pub truncated: bool,
+    /// Descendants that the exec-server could not kill with the command.
+    pub survivors: u32,
     /// The call record, if [`Command::trace`] requested it.
     pub record: Option<CallRecord>,
 }
@@ -177,7 +185,7 @@ impl Client {
         let max_output = command.max_output;
         let mut run = self.call(command, None).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let (mut exit, mut was_truncated) = (None, false);
+        let (mut exit, mut closed) = (None, (false, 0));
         while let Some(event) = run.next().await? {
             match event {
                 Event::Started { .. } => {}
@@ -185,7 +193,8 @@ impl Client {
                 Event::Stderr(data) => stderr.extend_from_slice(&data),
                 Event::Exited { status, .. } => exit = Some(status),
                 Event::Gap { events } => return Err(RunError::OutputLost(events)),
-                Event::Closed { truncated } => was_truncated = truncated,
+                Event::Repeated { .. } => return Err(RunError::Repeated),
+                Event::Closed { truncated, survivors } => closed = (truncated, survivors),
             }
             if stdout.len() + stderr.len() > max_output {
                 return Err(RunError::TooMuchOutput(max_output));
@@ -196,7 +205,8 @@ impl Client {
             status,
             stdout,
             stderr,
-            truncated: was_truncated,
+            truncated: closed.0,
+            survivors: closed.1,
             record: run.record().await,
         })
     }
@@ -243,6 +253,7 @@ impl Client {
             events,
             grace,
             has_terminal,
+            stdin_taken,
         } = target.attach(after_seq, true).await?;
         let signaller = match self.takes_signals() {
             true => Signaller::of_run(self.channel.clone(), process, None, Some(&requests)),
@@ -250,6 +261,8 @@ impl Client {
         };
         let run = Run::new(events, Some(requests.clone()), None, None)
             .with_grace(grace)
+            .with_process(Some(process))
+            .with_stdin_taken(stdin_taken)
             .with_signaller(signaller)
             .with_terminal(has_terminal)
             .after(after_seq)
@@ -264,7 +277,17 @@ impl Client {
     /// # Errors
     /// [`RunError::Start`]: there is no such command, or it has no grace.
     pub async fn watch(&self, process: ProcessId, after_seq: u64) -> Result<Watch, RunError> {
-        Watch::begin(self.channel.clone(), process, after_seq).await
+        Watch::begin(self.channel.clone(), process, after_seq, 0).await
+    }
+
+    /// As [`watch`](Self::watch), without the events that were logged before a time, by the exec-server's clock, in
+    /// nanoseconds since the Unix epoch. If there are any, the first event is an [`Event::Gap`]. An exec-server without
+    /// feature 10 leaves nothing out.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    pub async fn watch_since(&self, process: ProcessId, unix_ns: u64) -> Result<Watch, RunError> {
+        Watch::begin(self.channel.clone(), process, 0, unix_ns).await
     }
 
     /// Waits for the end of a command that this client's key started, by the id of its process: with or without a grace,
@@ -275,6 +298,14 @@ impl Client {
     /// # Errors
     /// [`RunError::Start`]: there is no such command. [`RunError::Rpc`] from an exec-server that does not wait.
     pub async fn wait(&self, process: ProcessId) -> Result<ExitStatus, RunError> {
+        Ok(self.wait_for_exit(process).await?.status)
+    }
+
+    /// As [`wait`](Self::wait), with all that the exec-server tells of the exit.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_for_exit(&self, process: ProcessId) -> Result<ProcessExit, RunError> {
         let mut epoch = Bytes::new();
         loop {
             match self.wait_once(process, &mut epoch).await {
@@ -284,7 +315,7 @@ impl Client {
         }
     }
 
-    async fn wait_once(&self, process: ProcessId, epoch: &mut Bytes) -> Result<ExitStatus, RunError> {
+    async fn wait_once(&self, process: ProcessId, epoch: &mut Bytes) -> Result<ProcessExit, RunError> {
         if epoch.is_empty() {
             *epoch = self.connect().await?.0.to_vec().into();
         }
@@ -294,8 +325,10 @@ impl Client {
         };
         let mut client = ExecClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_MAX);
         let mut events = client.wait(request).await?.into_inner();
-        match events.message().await?.and_then(|event| event.kind) {
-            Some(process_event::Kind::Exited(exited)) => ExitStatus::of(&exited),
+        let event = events.message().await?;
+        let seq = event.as_ref().map_or(0, |event| event.seq);
+        match event.and_then(|event| event.kind) {
+            Some(process_event::Kind::Exited(exited)) => ProcessExit::of(seq, &exited),
             _ => Err(RunError::Protocol("a Wait that was not answered by Exited")),
         }
     }
@@ -314,34 +347,20 @@ impl Client {
 
     /// Makes the call. Without `requests` the request stream ends after the start.
     async fn call(&self, mut command: Command, requests: Option<RequestQueue>) -> Result<Run, RunError> {
-        if command.needs_terminals() {
-            // An exec-server without them would ignore what it does not know, and run something else.
-            self.connect().await?;
-            if !self.channel.features().has(Features::TERMINALS) {
-                return Err(RunError::NoTerminals);
-            }
-        }
+        self.check_features(&command).await?;
+        let user = self.checked_user(command.user.as_deref()).await?;
         let (requests, queued) = requests.unzip();
-        let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
-        let (record_to, grace) = (command.record_to.clone(), command.grace);
+        let (parent, timeout) = (command.parent.clone(), command.timeout);
+        let (grace, has_id) = (command.grace, command.has_id());
         let on_recovery = command.on_recovery.take();
-        let context = parent.clone();
         let names = command.names();
-        let label = command.label.take();
-        let start = command.into_start(requests.is_some());
+        let Described {
+            start,
+            record_to,
+            record,
+            traced_command,
+        } = self.describe(command, requests.is_some());
         let process = ProcessId::try_from(&start.process_id[..]);
-        let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
-        let fingerprint = |start: &Start| self.fingerprint(start);
-        let traced_command = is_recorded
-            .then(|| traced_command(label, &start, fingerprint))
-            .flatten();
-        let (record_to, record) = match record_to {
-            None if trace => {
-                let (record_to, record) = RecordTo::channel();
-                (Some(record_to), Some(record))
-            }
-            given => (given, None),
-        };
         let began = tokio::time::Instant::now();
         let (queue, target) = match grace.is_zero() {
             true => (queued.map(Queue::Plain), None),
@@ -362,29 +381,29 @@ impl Client {
             }
         };
         let again = target.as_ref().map(|_| start.clone());
-        let mut request = tonic::Request::new(Box::pin(self.requests(start, queue, target.as_ref())));
-        if let Some(timeout) = timeout {
-            request.set_timeout(timeout);
-        }
-        if let Some(parent) = parent {
-            request.extensions_mut().insert(parent);
-        }
-        if let Some(record_to) = record_to {
-            request.extensions_mut().insert(record_to);
-        }
-        if let Some(traced_command) = &traced_command {
-            request.extensions_mut().insert(traced_command.clone());
-        }
-        if let Some(target) = &target {
-            request.extensions_mut().insert(target.envelope.clone());
-        }
+        let epoch = target.as_ref().map(|target| &target.epoch);
+        let extensions = CallExtensions {
+            timeout,
+            user: user.clone(),
+            parent: parent.clone(),
+            record_to,
+            traced_command: traced_command.clone(),
+            envelope: target.as_ref().map(|target| target.envelope.clone()),
+        };
+        let request = extensions.request(self.requests(start, queue, epoch));
         let sent = self.send(request).await;
         let events = match (sent, target.clone(), again) {
             (Ok(events), ..) => events,
             (Err(error), Some(target), Some(start)) if error.is_lost_session() && target.is_sent() => {
                 let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
                 // Boxed: few calls need it, and it is large.
-                let continued = self.clone().start_lost(start, target, left, grace, error).boxed();
+                let lost = LostStart {
+                    start,
+                    user,
+                    timeout: left,
+                    grace,
+                };
+                let continued = self.clone().start_lost(lost, target, error).boxed();
                 continued.await.map_err(|error| error.naming(names))?
             }
             (Err(error), ..) => return Err(error.naming(names)),
@@ -396,12 +415,14 @@ impl Client {
         };
         let signaller = match process {
             Ok(process) if self.takes_signals() => {
-                Signaller::of_run(self.channel.clone(), process, context, requests.as_ref())
+                Signaller::of_run(self.channel.clone(), process, parent, requests.as_ref())
             }
             _ => Signaller::default(),
         };
         let run = Run::new(events, requests, record, traced_command)
             .with_grace(granted)
+            .with_id(has_id)
+            .with_process(process.ok())
             .with_signaller(signaller);
         Ok(match target {
             Some(target) if target.is_sent() => run.recoverable(target),
@@ -413,6 +434,65 @@ impl Client {
             }
             Some(_) | None => run,
         })
+    }
+
+    /// The header of a command that has to run as this user.
+    async fn checked_user(&self, user: Option<&str>) -> Result<Option<AsciiMetadataValue>, RunError> {
+        let Some(user) = user else { return Ok(None) };
+        let is_name = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = user.parse().ok().filter(|_| is_name).ok_or(RunError::UserName)?;
+        // An exec-server that does not know the header would run the command as any user.
+        self.connect().await?;
+        match self.channel.features().has(Features::USERS) {
+            true => Ok(Some(value)),
+            false => Err(RunError::NoUsers),
+        }
+    }
+
+    /// Refuses a command whose exec-server would ignore what it does not know, and run something else.
+    async fn check_features(&self, command: &Command) -> Result<(), RunError> {
+        let needs = [
+            (
+                command.needs_terminals(),
+                Features::TERMINALS,
+                RunError::NoTerminals,
+            ),
+            (command.needs_detached(), Features::DETACHED, RunError::NoDetached),
+        ];
+        for (is_needed, feature, error) in needs {
+            if is_needed {
+                self.connect().await?;
+                if !self.channel.features().has(feature) {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The start of a command, and what its call is recorded as.
+    fn describe(&self, mut command: Command, has_stdin: bool) -> Described {
+        let (trace, record_to) = (command.trace, command.record_to.take());
+        let label = command.label.take();
+        let start = command.into_start(has_stdin);
+        let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
+        let fingerprint = |start: &Start| self.fingerprint(start);
+        let traced_command = is_recorded
+            .then(|| traced_command(label, &start, fingerprint))
+            .flatten();
+        let (record_to, record) = match record_to {
+            None if trace => {
+                let (record_to, record) = RecordTo::channel();
+                (Some(record_to), Some(record))
+            }
+            given => (given, None),
+        };
+        Described {
+            start,
+            record_to,
+            record,
+            traced_command,
+        }
     }
 
     async fn send(
@@ -427,10 +507,13 @@ impl Client {
     /// process of one id never runs twice.
     async fn start_lost(
         self,
-        start: Start,
+        LostStart {
+            start,
+            user,
+            timeout,
+            grace,
+        }: LostStart,
         target: Target,
-        timeout: Option<Duration>,
-        grace: Duration,
         mut lost: RunError,
     ) -> Result<Streaming<ProcessEvent>, RunError> {
         for _ in 0..limits::START_ATTEMPTS {
@@ -443,16 +526,15 @@ impl Client {
                 Err(error) => return Err(error),
             }
             let queue = target.outbox.clone().map(Queue::Kept);
-            let requests = self.requests(start.clone(), queue, Some(&target));
-            let mut request = tonic::Request::new(Box::pin(requests));
-            if let Some(timeout) = timeout {
-                request.set_timeout(timeout);
-            }
-            request.extensions_mut().insert(target.envelope.clone());
-            if let Some(parent) = &target.parent {
-                request.extensions_mut().insert(parent.clone());
-            }
-            lost = match self.send(request).await {
+            let extensions = CallExtensions {
+                timeout,
+                user: user.clone(),
+                parent: target.parent.clone(),
+                envelope: Some(target.envelope.clone()),
+                ..CallExtensions::default()
+            };
+            let requests = self.requests(start.clone(), queue, Some(&target.epoch));
+            lost = match self.send(extensions.request(requests)).await {
                 Ok(events) => return Ok(events),
                 Err(error) if error.is_lost_session() => error,
                 Err(error) => return Err(error),
@@ -466,10 +548,10 @@ impl Client {
         &self,
         mut start: Start,
         queue: Option<Queue>,
-        target: Option<&Target>,
+        epoch: Option<&Arc<OnceLock<Bytes>>>,
     ) -> impl Stream<Item = RunRequest> + Send + use<> {
         let channel = self.channel.clone();
-        let epoch_of_start = target.map(|target| Arc::clone(&target.epoch));
+        let epoch_of_start = epoch.cloned();
         // Built when the call is sent, because the epoch of the exec-server is known only then.
         let first = stream::once(async move {
             let epoch_of_session = || channel.epoch().map(|epoch| Bytes::from(epoch.0.to_vec()));
@@ -489,6 +571,57 @@ impl Client {
             Some(Queue::Plain(queued)) => Either::Left(Either::Right(ReceiverStream::new(queued))),
             Some(Queue::Kept(outbox)) => Either::Right(outbox.requests(0)),
         })
+    }
+}
+
+/// A start whose session was lost.
+struct LostStart {
+    start: Start,
+    user: Option<AsciiMetadataValue>,
+    timeout: Option<Duration>,
+    grace: Duration,
+}
+
+/// A command that is ready to be sent.
+struct Described {
+    start: Start,
+    record_to: Option<RecordTo>,
+    record: Option<oneshot::Receiver<CallRecord>>,
+    traced_command: Option<TracedCommand>,
+}
+
+/// What a call's request has beside its messages.
+#[derive(Default)]
+struct CallExtensions {
+    timeout: Option<Duration>,
+    user: Option<AsciiMetadataValue>,
+    parent: Option<ExtractedContext>,
+    record_to: Option<RecordTo>,
+    traced_command: Option<TracedCommand>,
+    envelope: Option<Envelope>,
+}
+
+impl CallExtensions {
+    fn request<S>(self, requests: S) -> tonic::Request<Pin<Box<S>>> {
+        let mut request = tonic::Request::new(Box::pin(requests));
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        if let Some(user) = self.user {
+            request.metadata_mut().insert(USER, user);
+        }
+        let extensions = request.extensions_mut();
+        insert(extensions, self.parent);
+        insert(extensions, self.record_to);
+        insert(extensions, self.traced_command);
+        insert(extensions, self.envelope);
+        request
+    }
+}
+
+fn insert<T: Clone + Send + Sync + 'static>(extensions: &mut tonic::Extensions, value: Option<T>) {
+    if let Some(value) = value {
+        extensions.insert(value);
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use baton_channel::RecordTo;
+use baton_proto::ProcessId;
 use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata};
 use baton_trace::family::Family;
 use baton_trace::record::unix_now_ns;
@@ -18,6 +19,16 @@ use crate::limits;
 use crate::recovery::OnRecovery;
 use crate::terminal::WindowSize;
 
+/// What happens to a command's output that nobody reads, when the exec-server has no more room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFull {
+    /// The command blocks when it writes, until its output is read.
+    #[default]
+    Block,
+    /// The oldest output is dropped. Its reader gets [`Event::Gap`](crate::Event::Gap).
+    Drop,
+}
+
 /// A command for a remote machine. No shell is involved: the program is looked up in the remote `PATH`.
 #[derive(Clone)]
 pub struct Command {
@@ -28,6 +39,10 @@ pub struct Command {
     drain: Option<Duration>,
     terminal: Option<WindowSize>,
     login_shell: bool,
+    pub(crate) user: Option<String>,
+    id: Option<ProcessId>,
+    on_full: OnFull,
+    is_detached: bool,
     pub(crate) grace: Duration,
     kill_grace: Option<Duration>,
     pub(crate) on_recovery: Option<OnRecovery>,
@@ -67,6 +82,10 @@ impl Command {
             drain: None,
             terminal: None,
             login_shell: false,
+            user: None,
+            id: None,
+            on_full: OnFull::Block,
+            is_detached: false,
             grace: Duration::ZERO,
             kill_grace: None,
             on_recovery: None,
@@ -85,7 +104,8 @@ impl Command {
         }
     }
 
-    /// Runs a line in the login shell of the exec-server's user, or that shell interactively, without a line. Nothing is
+    /// Runs a line in the login shell of the exec-server's user, or of the user that its owner has set for this client,
+    /// or that shell interactively, without a line. Nothing is
     /// quoted: the shell interprets the line. Do not add arguments. An exec-server that does not know terminals refuses
     /// it.
     pub fn login_shell(line: Option<impl AsRef<OsStr>>) -> Self {
@@ -106,6 +126,14 @@ impl Command {
         self
     }
 
+    /// Runs the command only if it runs as the user with this name: the one that the exec-server's owner has set for this
+    /// client, else the exec-server's own. It selects no user. The command is refused if it would run as another one, or
+    /// if the exec-server's version is too old to tell.
+    pub fn user(mut self, name: impl Into<String>) -> Self {
+        self.user = Some(name.into());
+        self
+    }
+
     /// Whether an exec-server that does not know terminals would run something else.
     pub(crate) fn needs_terminals(&self) -> bool {
         self.terminal.is_some() || self.login_shell
@@ -113,6 +141,39 @@ impl Command {
 
     pub(crate) fn has_terminal(&self) -> bool {
         self.terminal.is_some()
+    }
+
+    /// Sets the id of the command's process, in place of a new one. Of several starts with the same id and the same
+    /// command, by any clients of one key, one runs: the others get [`Event::Repeated`](crate::Event::Repeated), and one of
+    /// another command gets [`StartFailure::Conflict`](crate::StartFailure::Conflict). The exec-server remembers an id
+    /// while the process runs and for some minutes after it; one that writes records before starts
+    /// (`--durability start`) knows for as long as it keeps them that the id has run, and answers
+    /// [`StartFailure::Lost`](crate::StartFailure::Lost).
+    pub fn id(mut self, id: ProcessId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Whether the caller has set the id.
+    pub fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// What happens when nobody reads the command's output: [`OnFull::Block`] if not set. An exec-server that does not
+    /// know this refuses [`OnFull::Drop`].
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    pub(crate) fn detached(mut self) -> Self {
+        self.is_detached = true;
+        self
+    }
+
+    /// Whether an exec-server that does not know detached processes would run something else.
+    pub(crate) fn needs_detached(&self) -> bool {
+        self.is_detached || self.on_full == OnFull::Drop
     }
 
     /// Adds an argument.
@@ -287,13 +348,18 @@ impl Command {
                 .map(|program| shown(program))
                 .unwrap_or_default(),
             cwd: self.cwd.as_deref().map(shown).unwrap_or_default(),
+            user: self
+                .user
+                .as_deref()
+                .map(|user| printable(user).into_owned())
+                .unwrap_or_default(),
         }
     }
 
     pub(crate) fn into_start(self, stdin: bool) -> Start {
         let bytes = |text: &OsStr| Bytes::copy_from_slice(text.as_bytes());
         Start {
-            process_id: process_id().to_vec().into(),
+            process_id: self.id.map_or_else(process_id, |id| id.0).to_vec().into(),
             // `Client::start` sets it once there is a session.
             epoch: Bytes::new(),
             argv: self.argv.iter().map(|arg| bytes(arg)).collect(),
@@ -324,6 +390,9 @@ impl Command {
             tell_stdin: stdin && !self.grace.is_zero(),
             terminal: self.terminal.map(WindowSize::to_wire),
             login_shell: self.login_shell,
+            detached: self.is_detached,
+            drop_output: self.on_full == OnFull::Drop,
+            tell_repeated: self.id.is_some() || self.is_detached,
         }
     }
 }

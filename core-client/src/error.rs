@@ -47,6 +47,13 @@ pub enum RunError {
         /// The exec-server's message, preceded by the program or the directory as the caller named it.
         message: String,
     },
+    /// A command with this [`id`](crate::Command::id) was started before, and nothing was started.
+    /// [`Client::run`](crate::Client::run) collects no output of it.
+    #[error(
+        "a command with this id was started before, and nothing was started; its output is not returned again: wait for \
+        its exit, or attach to it"
+    )]
+    Repeated,
     /// More output than [`crate::Command::max_output`]. The command was killed.
     #[error(
         "the command printed more than {0} bytes and was killed: raise the limit, or read its output as a stream"
@@ -68,6 +75,23 @@ pub enum RunError {
         command without a terminal"
     )]
     NoTerminals,
+    /// The command has to run as a certain user, and the exec-server's version is too old to tell which user it would run
+    /// as. Nothing was started.
+    #[error(
+        "this exec-server does not tell as which user it runs commands, because its version is too old; update it, or \
+        ask for no user"
+    )]
+    NoUsers,
+    /// [`Command::user`](crate::Command::user) is not ASCII text without control characters. Nothing was started.
+    #[error("the name of the user is empty, or has a character other than the visible ones of ASCII")]
+    UserName,
+    /// The command is detached, drops output, or is polled, and the exec-server's version is too old for that. Nothing
+    /// was started.
+    #[error(
+        "this exec-server has no detached commands, does not drop output and is not polled, because its version is too \
+        old; update it"
+    )]
+    NoDetached,
     /// Any other error, with the exec-server's message.
     #[error("{}", status_text(.0))]
     Rpc(Status),
@@ -113,6 +137,14 @@ pub enum StartFailure {
     InvalidAttach,
     /// A resize of a command without a terminal.
     InvalidResize,
+    /// The exec-server's owner has set a user for this client that does not exist, or that the exec-server cannot run
+    /// commands as.
+    UnknownUser,
+    /// The command would run as another user than [`Command::user`](crate::Command::user), or the process runs as
+    /// another one than this client's commands do now.
+    OtherUser,
+    /// The exec-server starts no detached command for this client.
+    NotDetachable,
 }
 
 impl StartFailure {
@@ -136,15 +168,19 @@ impl StartFailure {
             Kind::Superseded => Self::Superseded,
             Kind::InvalidAttach => Self::InvalidAttach,
             Kind::InvalidResize => Self::InvalidResize,
+            Kind::UnknownUser => Self::UnknownUser,
+            Kind::OtherUser => Self::OtherUser,
+            Kind::NotDetachable => Self::NotDetachable,
             Kind::Unspecified => return None,
         })
     }
 }
 
-/// The names of a command's program and directory, safe to display.
+/// The names of a command's program, directory and user, safe to display.
 pub(crate) struct DisplayNames {
     pub(crate) program: String,
     pub(crate) cwd: String,
+    pub(crate) user: String,
 }
 
 impl RunError {
@@ -165,13 +201,14 @@ impl RunError {
         }
     }
 
-    /// Prepends the program or directory that the failure is about. The exec-server omits it, because its messages may
+    /// Prepends the program, directory or user that the failure is about. The exec-server omits it, because its messages may
     /// be exported as telemetry.
     pub(crate) fn naming(mut self, names: DisplayNames) -> Self {
         if let Self::Start { failure, message } = &mut self {
             let name = match failure {
                 StartFailure::CommandNotFound | StartFailure::NotExecutable => names.program,
                 StartFailure::BadCwd => names.cwd,
+                StartFailure::OtherUser => names.user,
                 _ => String::new(),
             };
             if !name.is_empty() {

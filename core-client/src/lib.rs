@@ -49,11 +49,12 @@ pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };
 pub use baton_proto::{ProcessId, Signal, UnknownSignal};
+pub use baton_trace::TraceId;
 pub use baton_trace::call_end::CallEnd;
 pub use baton_trace::family::Family;
 pub use baton_trace::w3c::Traceparent;
 pub use client::{Client, Output, PingedSession};
-pub use command::Command;
+pub use command::{Command, OnFull};
 pub use copy::{CopyError, CopyEvent, CopyMeter, CopyOptions, CopyProgress, FileCopy};
 pub use error::{ProcessError, RunError, StartFailure};
 pub use files::{
@@ -65,7 +66,7 @@ pub use marker::MarkerError;
 pub use memory::keep_freed_memory;
 pub use records::{Pages, Records, RecordsError};
 pub use recovery::{OnRecovery, Recovery};
-pub use run::{Event, ExitStatus, Run};
+pub use run::{Event, ExitStatus, ProcessExit, Run};
 pub use signal::Signaller;
 pub use stdin::{Stdin, StdinError};
 pub use terminal::{Resizer, WindowSize};

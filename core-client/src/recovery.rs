@@ -75,6 +75,8 @@ pub(crate) struct Continued {
     /// How long the process outlives a further loss.
     pub(crate) grace: Duration,
     pub(crate) has_terminal: bool,
+    /// The bytes of standard input that the process has taken.
+    pub(crate) stdin_taken: u64,
 }
 
 /// An attempt to attach again, which ends when it is dropped. With the mutex, a [`Run`](crate::Run) can be shared.
@@ -164,6 +166,7 @@ impl Target {
                 after_seq: seen,
                 tell_stdin: self.outbox.is_some(),
                 watch: false,
+                since_unix_ns: 0,
             })),
         };
         let (attached, is_attached) = oneshot::channel::<Attached>();
@@ -199,6 +202,7 @@ impl Target {
                     events,
                     grace: Duration::from_millis(answer.grace_ms.into()),
                     has_terminal: answer.terminal,
+                    stdin_taken: answer.stdin_offset,
                 })
             }
             _ => Err(RunError::Protocol("an Attach that was not answered by Attached")),

@@ -10,6 +10,7 @@ use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
 use baton_trace::family::FamilySummary;
 use baton_trace::record::CallRecord;
+use baton_trace::text::printable;
 use baton_trace::w3c::Traceparent;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -26,10 +27,23 @@ use crate::terminal::{Resizer, WindowSize};
 /// [`Gap`](Self::Gap).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// A command with this [`id`](crate::Command::id) was started before, and this start has started nothing. Only
+    /// [`Exited`](Self::Exited) and [`Closed`](Self::Closed) of that command follow, when it ends; dropping the [`Run`] does
+    /// not affect it. For its output use [`Client::attach`](crate::Client::attach) or
+    /// [`Client::watch`](crate::Client::watch).
+    Repeated {
+        /// Clients can attach to the command.
+        attachable: bool,
+        /// A client is attached to it.
+        attached: bool,
+    },
     /// The process has started.
     Started {
         /// Its process id on the remote machine.
         pid: u32,
+        /// The user that it runs as, where the exec-server's owner has set one for this client; `None`: the
+        /// exec-server's own.
+        user: Option<String>,
     },
     /// Bytes of its standard output.
     Stdout(Bytes),
@@ -51,7 +65,39 @@ pub enum Event {
     Closed {
         /// A descendant held a pipe beyond the drain limit; what it writes from now on is lost.
         truncated: bool,
+        /// Descendants that the exec-server could not kill with the command. It does not see all of them
+        /// (docs/SECURITY.md).
+        survivors: u32,
     },
+}
+
+/// The exit of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessExit {
+    /// The number of the event ([`Run::last_seq`]).
+    pub seq: u64,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// When the exec-server observed it, by its clock, in nanoseconds since the Unix epoch.
+    pub observed_unix_ns: u64,
+    /// Why the exec-server killed the process; `None` if it did not.
+    pub call_end: Option<CallEnd>,
+    /// The context of the exec-server's span of the process; `None` if the exec-server gives this client no trace ids.
+    pub trace: Option<Traceparent>,
+}
+
+impl ProcessExit {
+    pub(crate) fn of(seq: u64, exited: &Exited) -> Result<Self, RunError> {
+        let trace = exited.trace.as_ref();
+        Ok(Self {
+            seq,
+            status: ExitStatus::of(exited)?,
+            observed_unix_ns: exited.observed_unix_ns,
+            call_end: CallEnd::from_wire(exited.call_end()),
+            trace: trace.and_then(|trace| Traceparent::decode_binary(&trace.traceparent)),
+        })
+    }
 }
 
 /// How a command ended.
@@ -116,6 +162,10 @@ pub struct Run {
     target: Option<Target>,
     /// Present while the session is lost.
     recovering: Option<Recovering>,
+    /// The start may repeat an earlier one.
+    has_id: bool,
+    /// The start repeats an earlier one: of its process only the end is received.
+    is_repeated: bool,
     /// The caller has not got all events: output was lost, or it has asked for later ones only.
     has_gap: bool,
     /// `None` if no request follows the start.
@@ -132,6 +182,9 @@ pub struct Run {
     grace: Duration,
     signaller: Signaller,
     has_terminal: bool,
+    id: Option<ProcessId>,
+    output_bytes: Option<(u64, u64)>,
+    stdin_taken: u64,
 }
 
 /// The received bytes of output, compared with the exec-server's counts at the end.
@@ -145,6 +198,8 @@ struct ReceivedBytes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunPhase {
     Starting,
+    /// The start repeats an earlier one.
+    Repeated,
     Running,
     Exited,
     Closed,
@@ -162,6 +217,8 @@ impl Run {
             events: Some(events),
             target: None,
             recovering: None,
+            has_id: false,
+            is_repeated: false,
             has_gap: false,
             requests,
             markers: MarkerSupport::NoFamily,
@@ -175,6 +232,9 @@ impl Run {
             grace: Duration::ZERO,
             signaller: Signaller::default(),
             has_terminal: false,
+            id: None,
+            output_bytes: None,
+            stdin_taken: 0,
         }
     }
 
@@ -195,6 +255,11 @@ impl Run {
             target: Some(target),
             ..self
         }
+    }
+
+    /// A command whose id the caller has chosen.
+    pub(crate) fn with_id(self, has_id: bool) -> Self {
+        Self { has_id, ..self }
     }
 
     /// A command whose events up to `seq` the caller has, or does not want.
@@ -241,6 +306,29 @@ impl Run {
     /// Goes on with the events of another call, which follow the last one that the caller has.
     pub(crate) fn continue_with(&mut self, other: Self) {
         self.events = other.events;
+    }
+
+    /// The id of the command's process.
+    pub fn id(&self) -> Option<ProcessId> {
+        self.id
+    }
+
+    pub(crate) fn with_process(self, id: Option<ProcessId>) -> Self {
+        Self { id, ..self }
+    }
+
+    /// The bytes of standard output and of standard error that the exec-server has counted, after [`Event::Closed`].
+    pub fn output_bytes(&self) -> Option<(u64, u64)> {
+        self.output_bytes
+    }
+
+    /// The bytes of standard input that the process had taken when this client attached to it; 0 if it started it.
+    pub fn stdin_taken(&self) -> u64 {
+        self.stdin_taken
+    }
+
+    pub(crate) fn with_stdin_taken(self, stdin_taken: u64) -> Self {
+        Self { stdin_taken, ..self }
     }
 
     /// The id of the command's process: with it, [`Client::attach`](crate::Client::attach) attaches to a command with a
@@ -358,8 +446,23 @@ impl Run {
                     continue;
                 }
                 process_event::Kind::Gap(gap) => self.gap(gap.first_seq)?,
+                process_event::Kind::Repeated(told) => {
+                    self.repeated()?;
+                    Event::Repeated {
+                        attachable: told.attachable,
+                        attached: told.attached,
+                    }
+                }
                 kind => {
-                    if self.next_seq.is_some_and(|next| next != event.seq) {
+                    if matches!(kind, process_event::Kind::Exited(_)) && self.phase == RunPhase::Starting {
+                        // From an exec-server that does not tell.
+                        self.repeated()?;
+                    }
+                    let is_next = |next| match self.is_repeated {
+                        true => next <= event.seq,
+                        false => next == event.seq,
+                    };
+                    if !self.next_seq.is_none_or(is_next) {
                         return Err(RunError::Protocol("an event is missing"));
                     }
                     self.next_seq = event.seq.checked_add(1);
@@ -399,6 +502,21 @@ impl Run {
         }
     }
 
+    /// The start repeats an earlier one: of its process only the end follows.
+    fn repeated(&mut self) -> Result<(), RunError> {
+        if !self.has_id || self.phase != RunPhase::Starting {
+            return Err(RunError::Protocol(
+                "a repeated start that the client has not sent",
+            ));
+        }
+        self.phase = RunPhase::Repeated;
+        self.is_repeated = true;
+        self.has_gap = true;
+        // A lost session is not continued, because that would take the command from its own client.
+        self.target = None;
+        Ok(())
+    }
+
     /// The events before `first` are lost.
     fn gap(&mut self, first: u64) -> Result<Event, RunError> {
         let next = self
@@ -432,6 +550,11 @@ impl Run {
             RunPhase::Starting if !is_started => {
                 return Err(RunError::Protocol("an event before it started"));
             }
+            RunPhase::Repeated if !matches!(kind, process_event::Kind::Exited(_)) => {
+                return Err(RunError::Protocol(
+                    "an event of a repeated start that is not its end",
+                ));
+            }
             RunPhase::Running | RunPhase::Exited if is_started => {
                 return Err(RunError::Protocol("started twice"));
             }
@@ -444,7 +567,11 @@ impl Run {
                 if let Some(traced_command) = &self.traced_command {
                     traced_command.started(started.pid);
                 }
-                Event::Started { pid: started.pid }
+                let user = Some(started.user).filter(|user| !user.is_empty());
+                Event::Started {
+                    pid: started.pid,
+                    user: user.map(|user| printable(&user).into_owned()),
+                }
             }
             process_event::Kind::Output(output) => match output.stream() {
                 OutputStream::Stdout => {
@@ -462,12 +589,9 @@ impl Run {
                     return Err(RunError::Protocol("exited twice"));
                 }
                 self.phase = RunPhase::Exited;
-                let status = ExitStatus::of(&exited)?;
-                self.call_end = CallEnd::from_wire(exited.call_end());
-                self.trace = exited
-                    .trace
-                    .as_ref()
-                    .and_then(|trace| Traceparent::decode_binary(&trace.traceparent));
+                let exit = ProcessExit::of(self.seen(), &exited)?;
+                let status = exit.status;
+                (self.call_end, self.trace) = (exit.call_end, exit.trace);
                 if let Some(traced_command) = &self.traced_command {
                     let exit = CommandExit::from(status);
                     traced_command.ended(match self.call_end {
@@ -482,7 +606,10 @@ impl Run {
             }
             process_event::Kind::Attached(_)
             | process_event::Kind::StdinTaken(_)
-            | process_event::Kind::Gap(_) => return Err(RunError::Protocol("an event without a number")),
+            | process_event::Kind::Gap(_)
+            | process_event::Kind::Repeated(_) => {
+                return Err(RunError::Protocol("an event without a number"));
+            }
             process_event::Kind::Closed(closed) => {
                 if self.phase != RunPhase::Exited && !self.has_gap {
                     return Err(RunError::Protocol("closed before it exited"));
@@ -492,12 +619,17 @@ impl Run {
                     return Err(RunError::Protocol("output is missing"));
                 }
                 self.phase = RunPhase::Closed;
+                self.output_bytes = Some(sent);
                 let family = closed.family.as_ref().and_then(FamilySummary::from_wire);
-                if let (Some(traced_command), Some(family)) = (&self.traced_command, family) {
-                    traced_command.measured(family);
+                if let Some(traced_command) = &self.traced_command {
+                    family
+                        .into_iter()
+                        .for_each(|family| traced_command.measured(family));
+                    traced_command.survived_by(closed.survivors);
                 }
                 Event::Closed {
                     truncated: closed.truncated,
+                    survivors: closed.survivors,
                 }
             }
         })

@@ -9,6 +9,8 @@ use baton_proto::exec::run_request::Kind;
 use baton_proto::exec::{Attach, RunRequest};
 use baton_proto::limits::ANSWER_MAX;
 use baton_rpc::exec::exec_client::ExecClient;
+use baton_trace::call_end::CallEnd;
+use baton_trace::w3c::Traceparent;
 use futures_util::stream;
 
 use crate::error::RunError;
@@ -25,12 +27,18 @@ pub struct Watch {
 
 impl Watch {
     /// Watches what follows the event `seen`.
-    pub(crate) async fn begin(channel: Channel, process: ProcessId, seen: u64) -> Result<Self, RunError> {
+    pub(crate) async fn begin(
+        channel: Channel,
+        process: ProcessId,
+        seen: u64,
+        since_unix_ns: u64,
+    ) -> Result<Self, RunError> {
         let attach = RunRequest {
             kind: Some(Kind::Attach(Attach {
                 process_id: process.0.to_vec().into(),
                 after_seq: seen,
                 watch: true,
+                since_unix_ns,
                 ..Attach::default()
             })),
         };
@@ -52,6 +60,26 @@ impl Watch {
         self.run.seen() >= self.last
     }
 
+    /// The number of the last event that [`next`](Self::next) has returned, as [`Run::last_seq`].
+    pub fn last_seq(&self) -> u64 {
+        self.run.last_seq()
+    }
+
+    /// As [`Run::trace`].
+    pub fn trace(&self) -> Option<Traceparent> {
+        self.run.trace()
+    }
+
+    /// As [`Run::call_end`].
+    pub fn call_end(&self) -> Option<CallEnd> {
+        self.run.call_end()
+    }
+
+    /// As [`Run::output_bytes`].
+    pub fn output_bytes(&self) -> Option<(u64, u64)> {
+        self.run.output_bytes()
+    }
+
     /// The next event; `None` after [`Event::Closed`]. If the session is lost, it watches again from there. Cancellation
     /// safe.
     pub async fn next(&mut self) -> Result<Option<Event>, RunError> {
@@ -62,7 +90,7 @@ impl Watch {
                     next => return next,
                 }
             }
-            let again = Self::begin(self.channel.clone(), self.process, self.run.seen()).await?;
+            let again = Self::begin(self.channel.clone(), self.process, self.run.seen(), 0).await?;
             self.run.continue_with(again.run);
         }
     }

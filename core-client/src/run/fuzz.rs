@@ -86,6 +86,7 @@ fn run(bytes: &[u8]) {
         Event::Exited { .. } => 2,
         Event::Closed { .. } => 3,
         Event::Gap { .. } => 4,
+        Event::Repeated { .. } => 5,
     };
     let count = |kind| seen.iter().filter(|event| order(event) == kind).count();
     assert!(count(0) <= 1 && count(2) <= 1 && count(3) <= 1);
@@ -166,6 +167,7 @@ fn body(input: &mut Input<'_>) -> Vec<u8> {
             }),
             6 => process_event::Kind::Closed(Closed {
                 truncated: input.bool(),
+                survivors: input.u8().into(),
                 stdout_bytes: input.u32().into(),
                 stderr_bytes: input.u32().into(),
                 family: None,
