@@ -43,7 +43,7 @@ pub(crate) use self::analyze::{AnalyzeArgs, ByArg, Moment};
 pub(crate) use self::attach::AttachArgs;
 pub(crate) use self::compare::CompareArgs;
 pub(crate) use self::cp::CpArgs;
-pub(crate) use self::exec::{EnvPolicy, ExecArgs};
+pub(crate) use self::exec::{EnvPolicy, ExecArgs, FullArg};
 pub(crate) use self::exec_server::{Durability, ExecServerArgs};
 pub(crate) use self::flush::FlushArgs;
 pub(crate) use self::gate::GateArgs;
@@ -90,7 +90,7 @@ impl Args {
         let plain = plain_exec::parse(std::env::args_os());
         if let Some(exec) = plain {
             return Self {
-                command: Command::Exec(exec),
+                command: Command::Exec(Box::new(exec)),
             };
         }
         Self::try_parse().unwrap_or_else(|error| {
@@ -144,7 +144,7 @@ pub(crate) enum Command {
     /// Run a command with relay, exec-server and client embedded, and draw where its time went
     Run(RunArgs),
     /// Run one command on a remote exec-server, like ssh
-    Exec(ExecArgs),
+    Exec(Box<ExecArgs>),
     /// Run a command line on a named exec-server, for tools that call ssh: `rsync -e 'baton ssh'`
     Ssh(SshArgs),
     /// Copy files between this machine and an exec-server's, like scp

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 mod connection;
 pub(crate) mod cp;
 mod departure;
+mod detached;
 pub(crate) mod exec;
 pub(crate) mod exec_server;
 mod execution;
@@ -21,6 +22,7 @@ pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod relay;
+mod repeated;
 pub(crate) mod run;
 mod runs;
 pub(crate) mod show;
@@ -38,7 +40,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_core_client::{Client, Command, Event, ExitStatus, Run, RunError, Stdin, WindowSize};
+use baton_core_client::{Client, Command, Event, ExitStatus, RecordTo, Run, RunError, Stdin, WindowSize};
 use baton_trace::record::CallRecord;
 use baton_trace::text::counted;
 use baton_trace::w3c::TraceContext;
@@ -50,9 +52,10 @@ use self::departure::Departure;
 use self::interrupt::Interruption;
 use crate::args::{self, TraceCommand, WaterfallDetail};
 use crate::error::CliError;
+use crate::event_json::{EventDetails, JsonLines};
+use crate::event_output::{EventForm, EventOutput};
 use crate::keyboard::Keyboard;
 use crate::limits::{ESCAPES_QUEUE, OUTPUT_GRACE};
-use crate::output::{OutputStream, OutputStreams};
 use crate::raw_terminal::RawTerminal;
 use crate::signals::StopSignals;
 use crate::stdio::forward;
@@ -64,7 +67,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
     use args::Command;
     match command {
         Command::Run(args) => run::main(args),
-        Command::Exec(args) => exec::main(args),
+        Command::Exec(args) => exec::main(*args),
         Command::Ssh(args) => ssh::main(args),
         Command::Cp(args) => cp::main(args),
         Command::Relay(args) => relay::main(args),
@@ -108,6 +111,9 @@ struct Streams {
     terminal: Option<TerminalUse>,
     /// Its standard input is this process's; otherwise empty.
     input: bool,
+    /// Bytes of this process's standard input that the command has got before.
+    input_before: u64,
+    form: EventForm,
 }
 
 impl Streams {
@@ -115,6 +121,11 @@ impl Streams {
     const PIPES: Self = Self {
         terminal: None,
         input: true,
+        input_before: 0,
+        form: EventForm {
+            json: false,
+            max_output: None,
+        },
     };
 }
 
@@ -157,6 +168,7 @@ async fn run_attached(
     command: Command,
     graces: Graces,
     streams: Streams,
+    record_to: Option<RecordTo>,
 ) -> Result<Ending, CliError> {
     let grace = graces.session;
     let mut command = command.grace(grace).kill_grace(graces.kill);
@@ -164,27 +176,69 @@ async fn run_attached(
     if !grace.is_zero() {
         command = command.on_recovery(connection.notices());
     }
-    let outputs = OutputStreams::open()?;
+    let outputs = EventOutput::open(streams.form, JsonLines::default())?.of_call(record_to);
     // The environment contains the caller's trace context. Malformed variables start a new trace.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let mut stop = StopSignals::new();
-    let (run, stdin) = tokio::select! {
-        started = client.start(command) => started.map_err(|error| CliError::from(error).with_grace(grace))?,
+    let is_repeatable = command.has_id();
+    let starting = async {
+        let (mut run, stdin) = client.start(command).await?;
+        // Before standard input is read: another call may need it.
+        let first = match is_repeatable {
+            true => run.next().await?,
+            false => None,
+        };
+        Ok((run, stdin, first))
+    };
+    let (run, stdin, first) = tokio::select! {
+        started = starting => started.map_err(|error: RunError| CliError::from(error).with_grace(grace))?,
         signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
-    follow(run, stdin, outputs, stop, &connection, graces, streams).await
+    let mut following = Following {
+        run,
+        stdin,
+        first,
+        outputs,
+        stop,
+        connection,
+        graces,
+        streams,
+    };
+    following.outputs.of_process(following.run.id());
+    match following.first {
+        Some(Event::Repeated { attachable, attached }) => {
+            repeated::follow_first(client, following, attachable, attached).await
+        }
+        _ => follow(following).await,
+    }
+}
+
+/// A command and what it is connected to.
+struct Following {
+    run: Run,
+    stdin: Stdin,
+    /// Its first event, if that was read.
+    first: Option<Event>,
+    outputs: EventOutput,
+    stop: StopSignals,
+    connection: Arc<Connection>,
+    graces: Graces,
+    streams: Streams,
 }
 
 /// Connects a command to this process's standard streams until its end, or until its user leaves it.
-async fn follow(
-    mut run: Run,
-    stdin: Stdin,
-    mut outputs: OutputStreams,
-    mut stop: StopSignals,
-    connection: &Arc<Connection>,
-    graces: Graces,
-    streams: Streams,
-) -> Result<Ending, CliError> {
+async fn follow(following: Following) -> Result<Ending, CliError> {
+    let Following {
+        mut run,
+        stdin,
+        first,
+        mut outputs,
+        mut stop,
+        connection,
+        graces,
+        streams,
+    } = following;
+    let connection = &connection;
     let (interruption, signaller) = (Interruption::default(), run.signaller());
     let is_raw = streams.terminal.is_some() && streams.input && io::stdin().is_terminal();
     // Restores the terminal at each return.
@@ -200,7 +254,7 @@ async fn follow(
     let keyboard = keyboard.map(|_| Keyboard::new(requests, connection.loss()));
     let (cut, input_failed) = oneshot::channel();
     let forwarding = match streams.input {
-        true => Some(tokio::spawn(forward(stdin, cut, keyboard))),
+        true => Some(tokio::spawn(forward(stdin, streams.input_before, cut, keyboard))),
         false => {
             // Fails if the command has ended.
             let _ = stdin.close().await;
@@ -209,7 +263,7 @@ async fn follow(
     };
     let (process, granted) = (run.process_id(), Cell::new(run.grace()));
     let ended = tokio::select! {
-        ended = forward_output(&mut run, &mut outputs, &granted) => ended,
+        ended = forward_output(&mut run, first, &mut outputs, &granted) => ended,
         // The command must not take incomplete input for complete: returning drops the run, which kills the command.
         Ok(error) = input_failed => Err(error),
         signal = interruption.pass_on(&mut stop, &signaller, graces.kill, || connection.left(graces.session).is_some()) => {
@@ -236,8 +290,16 @@ async fn follow(
     for task in forwarding.into_iter().chain(resizing) {
         task.abort();
     }
-    let CommandExit { status, truncated } = ended.map_err(|error| error.with_grace(run.grace()))?;
+    let ended = ended.map_err(|error| error.with_grace(run.grace()))?;
+    let CommandExit {
+        status,
+        truncated,
+        survivors,
+    } = ended;
     written?;
+    if survivors > 0 {
+        stderr_line!("baton: {}", survivors_line(survivors));
+    }
     if let (Some(signal), ExitStatus::Signal { .. }) = (interruption.signal(), status) {
         return Err(CliError::Interrupted { signal });
     }
@@ -269,38 +331,54 @@ struct CommandExit {
     status: ExitStatus,
     /// A background process still holds its output.
     truncated: bool,
+    /// Descendants that could not be killed.
+    survivors: u32,
+}
+
+/// What a person has to know about descendants that could not be killed.
+fn survivors_line(survivors: u32) -> String {
+    format!(
+        "{} of the command could not be killed and may still run: the exec-server has no permission, or the kernel did \
+         not end {} in time; look at the exec-server's machine",
+        counted(survivors.into(), "process", "processes"),
+        if survivors == 1 { "it" } else { "them" },
+    )
 }
 
 /// Forwards the command's output until it is closed. Sets the grace that the exec-server has granted.
 async fn forward_output(
     run: &mut Run,
-    outputs: &mut OutputStreams,
+    mut first: Option<Event>,
+    outputs: &mut EventOutput,
     granted: &Cell<Duration>,
 ) -> Result<CommandExit, CliError> {
-    let (mut exit, mut was_truncated) = (None, false);
+    let (mut exit, mut closed) = (None, (false, 0));
     loop {
-        let event = tokio::select! {
-            event = run.next() => event?,
-            // The reader may close the output while the command prints nothing.
-            error = outputs.failed() => return Err(error),
+        let event = match first.take() {
+            Some(event) => Some(event),
+            None => tokio::select! {
+                event = run.next() => event?,
+                // The reader may close the output while the command prints nothing.
+                error = outputs.failed() => return Err(error),
+            },
         };
+        let Some(event) = event else { break };
         match event {
-            Some(Event::Started { .. }) => granted.set(run.grace()),
-            Some(Event::Stdout(data)) => outputs.write(OutputStream::Stdout, data).await?,
-            Some(Event::Stderr(data)) => outputs.write(OutputStream::Stderr, data).await?,
-            Some(Event::Exited { status, .. }) => exit = Some(status),
-            Some(Event::Gap { events }) => stderr_line!(
-                "baton: {} of the command's output {} not kept and {} missing here",
-                counted(events, "piece", "pieces"),
-                if events == 1 { "was" } else { "were" },
-                if events == 1 { "is" } else { "are" },
-            ),
-            Some(Event::Closed { truncated }) => was_truncated = truncated,
-            None => break,
+            Event::Started { .. } => granted.set(run.grace()),
+            Event::Exited { status, .. } => exit = Some(status),
+            Event::Closed { truncated, survivors } => closed = (truncated, survivors),
+            Event::Stdout(_) | Event::Stderr(_) | Event::Gap { .. } | Event::Repeated { .. } => {}
         }
+        let details = EventDetails {
+            seq: run.last_seq(),
+            call_end: run.call_end(),
+            bytes: run.output_bytes(),
+        };
+        outputs.event(event, details).await?;
     }
     Ok(CommandExit {
         status: exit.ok_or(RunError::Protocol("closed before it exited"))?,
-        truncated: was_truncated,
+        truncated: closed.0,
+        survivors: closed.1,
     })
 }

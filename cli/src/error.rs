@@ -17,7 +17,7 @@ use baton_core_client::{
     StartFailure, TicketError,
 };
 use baton_corpus::CorpusError;
-use baton_exec_server::CloneUnavailable;
+use baton_exec_server::{CloneUnavailable, UserError};
 use baton_export::ExportError;
 use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
@@ -67,6 +67,8 @@ pub(crate) enum CliError {
         .exposure.command()
     )]
     TicketExposed { path: PathBuf, exposure: Exposure },
+    #[error("cannot run commands as the user {user} (--user): {error}")]
+    User { user: String, error: UserError },
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error(transparent)]
@@ -185,6 +187,8 @@ pub(crate) enum CliError {
     NoCommand,
     #[error("cannot use your terminal: {0}; remove -t, and the command has pipes instead")]
     Terminal(io::Error),
+    #[error("the command has ended, and its exit is not known: `baton history` shows it")]
+    NoExit,
     #[error("left by `~.`")]
     Left,
     #[error("the reader of {stream} has closed it")]

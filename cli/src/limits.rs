@@ -12,6 +12,9 @@ pub(crate) const ATOMIC_WRITE: usize = 4096;
 /// that is being written.
 pub(crate) const OUTPUT_QUEUE: usize = 16;
 
+/// Largest `--max-output`: its last half is kept in memory until the command ends.
+pub(crate) const MAX_OUTPUT_MAX: usize = 256 * 1024 * 1024;
+
 /// Time to write the output that precedes an interruption. Its reader may never read.
 pub(crate) const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 

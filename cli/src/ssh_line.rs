@@ -30,11 +30,6 @@ pub(crate) enum SshUsage {
         value: String,
         expected: &'static str,
     },
-    #[error(
-        "cannot run commands as the user {0}: an exec-server runs them as its own user; leave the user out, or start \
-         an exec-server as {0} and add it with `baton host add`"
-    )]
-    User(String),
 }
 
 /// Whether the command gets a terminal.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use baton_core_client::Stdin;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -107,8 +107,14 @@ pub(crate) fn await_ready(fd: impl AsFd, what: PollFlags) {
 /// Copies this process's standard input to the command's until either ends. A separate thread reads, because a terminal
 /// or a pipe may never become readable.
 ///
-/// A read error is sent to `cut`, and the command's input then stays open. With a `keyboard`, its escapes are found.
-pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>, keyboard: Option<Keyboard>) {
+/// The first `skipped` bytes are left out: the command has them. A read error is sent to `cut`, and the command's input then
+/// stays open. With a `keyboard`, its escapes are found.
+pub(crate) async fn forward(
+    mut stdin: Stdin,
+    mut skipped: u64,
+    cut: oneshot::Sender<CliError>,
+    keyboard: Option<Keyboard>,
+) {
     let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(STDIN_QUEUE);
     let reader = std::thread::Builder::new()
         .name("baton-stdin".into())
@@ -119,7 +125,12 @@ pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>, ke
         }
         while let Some(chunk) = chunks.recv().await {
             let chunk = match chunk {
-                Ok(chunk) => chunk,
+                Ok(mut chunk) => {
+                    let had = usize::try_from(skipped).unwrap_or(usize::MAX).min(chunk.len());
+                    chunk.advance(had);
+                    skipped -= had as u64;
+                    chunk
+                }
                 Err(source) => {
                     // Fails if the command has ended.
                     let _ = cut.send(CliError::Input(source));

@@ -1,6 +1,6 @@
 //! `baton attach`.
 
-use super::values::{process_id, utf8};
+use super::values::{max_output, process_id, utf8};
 use super::{EXIT_CODES, RemoteArgs};
 
 #[derive(clap::Args)]
@@ -23,6 +23,12 @@ pub(crate) struct AttachArgs {
     /// Use your terminal as `exec -t` does, if the command has one
     #[arg(long, short)]
     pub(crate) tty: bool,
+    /// Print every event as one JSON object per line, for programs, in place of the output
+    #[arg(long, conflicts_with = "tty")]
+    pub(crate) json: bool,
+    /// Print at most this much output, like 64KiB: its first half and its last half, when the command ends
+    #[arg(long, value_name = "BYTES", value_parser = utf8(max_output), conflicts_with = "tty")]
+    pub(crate) max_output: Option<usize>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
 }

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_core_client::Family;
+use baton_core_client::{Family, ProcessId};
 
 use super::values::{
-    drain, environment_variable, family, flush_timeout, grace, key_value, kill_grace, label, one_of, step,
-    thread, timeout, title, turn, utf8,
+    drain, environment_variable, family, flush_timeout, grace, key_value, kill_grace, label, max_output,
+    one_of, step, thread, timeout, title, turn, utf8, uuid,
 };
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
@@ -19,6 +19,8 @@ Examples:
   baton exec --ticket-file ticket --trace-dir traces -- make test && baton analyze traces
   baton exec --ticket-file ticket --thread release-42 --turn 3 --step build -- make
   baton exec --ticket-file ticket --env-policy clean --env-file build.env -- make
+  baton exec --ticket-file ticket --detach -- make release
+  baton exec --ticket-file ticket --json --max-output 64KiB --timeout 2m -- cargo test
   baton exec --ticket-file ticket --timeout 15m --kill-grace 30s -- make deploy
   baton exec --ticket-file ticket --family prompt --trace -- sh -c 'exec python3 -i 2>&1'";
 
@@ -33,6 +35,15 @@ pub(crate) enum EnvPolicy {
     Inherit,
     /// With nothing.
     Clean,
+}
+
+/// What happens when nobody reads the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FullArg {
+    /// The command blocks.
+    Block,
+    /// The oldest output is dropped.
+    Drop,
 }
 
 #[derive(clap::Args)]
@@ -73,6 +84,26 @@ pub(crate) struct ExecArgs {
     /// 30s; 0s kills at once, at most 10m. A second Ctrl-C ends the wait [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = utf8(kill_grace))]
     pub(crate) kill_grace: Option<Duration>,
+    /// Start the command and leave: print its id, and exit with code 0. It runs to its end, without standard input; see
+    /// `baton logs`, `wait`, `attach` and `kill`
+    #[arg(long, conflicts_with_all = ["tty", "grace", "max_output", "trace"])]
+    pub(crate) detach: bool,
+    /// The id of the command, a UUID, in place of a new one. A start with the id of an earlier one, by hand or by a script,
+    /// starts nothing and goes on with that command
+    #[arg(long, value_name = "UUID", value_parser = utf8(uuid))]
+    pub(crate) id: Option<ProcessId>,
+    /// When nobody reads the output and the exec-server has no more room for it: `block` the command, or `drop` the oldest
+    /// output [default: block; with --detach drop]
+    #[arg(long, value_name = "HOW", value_parser = one_of::<FullArg>())]
+    pub(crate) on_full: Option<FullArg>,
+    /// Print at most this much output, like 64KiB: its first half, and its last half when the command ends. What is cut is
+    /// told on standard error
+    #[arg(long, value_name = "BYTES", value_parser = utf8(max_output), conflicts_with = "tty")]
+    pub(crate) max_output: Option<usize>,
+    /// Print every event as one JSON object per line, for programs, in place of the output: `started`, `output`, `exited`,
+    /// `closed`, each with its `seq` and the trace id
+    #[arg(long, conflicts_with = "tty")]
+    pub(crate) json: bool,
     /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,

@@ -17,9 +17,10 @@ accepted. A client prints its line with `baton keygen`, or when it is refused.
 
 Options before the key limit a client, as in authorized_keys of OpenSSH: `expires=\"20271231Z\"` (or 202712311800Z, or
 2027-12-31T18:00:00Z; always UTC) ends its sessions at that time. With `command=\"/usr/bin/backup\"` it may run that
-shell command and nothing else, which finds the requested arguments in BATON_ORIGINAL_COMMAND. Several options are
-separated by commas, without spaces. An unknown option makes the line invalid:
-  expires=\"20271231Z\",command=\"/usr/bin/backup\" KEY NAME clamp
+shell command and nothing else, which finds the requested arguments in BATON_ORIGINAL_COMMAND. With `user=\"build\"` its
+commands run as that user, and file services such as `baton cp` are refused; the exec-server has to run as root. Several
+options are separated by commas, without spaces. An unknown option makes the line invalid:
+  expires=\"20271231Z\",user=\"backup\",command=\"/usr/bin/backup\" KEY NAME clamp
 
 The ticket is printed to standard output, or with --ticket-file written to that file only: use it if standard output
 goes to a log. The ticket stays the same for the same key and relay, until `baton ticket rotate`. It is a secret.
@@ -47,6 +48,11 @@ pub(crate) struct ExecServerArgs {
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
+    /// Run commands as this user: its groups, home, shell and a login environment, so that they cannot read this
+    /// exec-server's own files. A client whose allow-list line has `user=` runs them as that one. Needs root, or to be
+    /// that user. File services such as `baton cp` are refused
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
     /// Directory for records of commands, or `none` to keep them in memory until this exec-server ends [default:
     /// ~/.local/state/baton/ID, where ID is the exec-server's id]
     #[arg(long, value_name = "DIR")]

@@ -101,6 +101,11 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         drain: None,
         grace: None,
         kill_grace: None,
+        detach: false,
+        id: None,
+        on_full: None,
+        max_output: None,
+        json: false,
         env_policy: None,
         env_file: Vec::new(),
         env: Vec::new(),
@@ -161,7 +166,7 @@ mod tests {
             else {
                 panic!("{line}")
             };
-            assert_eq!(plain(line).as_ref(), Some(&clap), "{line}");
+            assert_eq!(plain(line).as_ref(), Some(&*clap), "{line}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 const HELP: &str = "\
-The arguments are joined with spaces, and the login shell of the exec-server's user runs them as one line, as with ssh.
+The arguments are joined with spaces, and the login shell of the command's user runs them as one line, as with ssh.
 Without arguments it is an interactive login shell. HOST is a name of `baton host list`.
 
 Options, before HOST or right behind it:
@@ -13,7 +13,7 @@ Options, before HOST or right behind it:
   -e none         no escapes on the terminal; otherwise `~?` at the beginning of a line lists them
   -q              do not warn about a relay without TLS
   -G              print the host's name, and run nothing
-  -l USER, USER@  refused: the command's user is the exec-server's
+  -l USER, USER@  run the command only if its user is USER; the exec-server's owner sets that user, not the client
   -p PORT         ignored: the host's ticket has the address of its relay
   -o SendEnv=PATTERN  pass the variables that match; repeatable. Other settings are refused
   -x              ignored: there is no X11 forwarding

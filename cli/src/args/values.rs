@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_analyze::analysis::Filter;
 use baton_analyze::jaeger_search::{JaegerError, JaegerInput};
 use baton_core_client::warm::{WarmInterval, WarmIntervalError};
-use baton_core_client::{Signal, UnknownSignal};
+use baton_core_client::{ProcessId, Signal, UnknownSignal};
 use baton_exec_server::limits::{DRAIN_MAX, KILL_GRACE_MAX};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
@@ -23,7 +23,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::analyze::Moment;
 use crate::hosts::{NAME_RULE, is_name};
-use crate::limits::{GRACE_LONGEST, STOP_TIMEOUT_MAX};
+use crate::limits::{GRACE_LONGEST, MAX_OUTPUT_MAX, STOP_TIMEOUT_MAX};
 use crate::{record, ticket_file};
 
 /// A value that must be UTF-8. clap's own error does not name the argument.
@@ -251,6 +251,37 @@ pub(super) fn process_id(text: &str) -> Result<String, String> {
         1..=32 if id.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(id),
         _ => Err("expected an id of `baton ps`, or its beginning: at most 32 hexadecimal digits".into()),
     }
+}
+
+/// The whole id of a process.
+pub(super) fn uuid(text: &str) -> Result<ProcessId, String> {
+    let id = text.replace('-', "").to_ascii_lowercase();
+    id.parse().map_err(|_| {
+        "expected a UUID: 32 hexadecimal digits, as `uuidgen` or /proc/sys/kernel/random/uuid prints them"
+            .into()
+    })
+}
+
+/// Bytes of output, alone or in units of 1,024: 65536 or 64KiB.
+pub(super) fn max_output(text: &str) -> Result<usize, String> {
+    let expected = || {
+        format!(
+            "expected a size of at most {} MiB, like 65536, 64KiB or 1MiB",
+            MAX_OUTPUT_MAX >> 20
+        )
+    };
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        _ => return Err(expected()),
+    };
+    let number: usize = number.parse().map_err(|_| expected())?;
+    let bytes = number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes <= MAX_OUTPUT_MAX);
+    bytes.ok_or_else(expected)
 }
 
 /// The time that commands have to end when their exec-server is stopped; 0 is none.

@@ -7,12 +7,13 @@ use baton_core_client::Client;
 use baton_trace::recorder::Recorder;
 
 use super::connection::Connection;
-use super::{Ending, Graces, Streams, TerminalUse, close, follow, kill};
+use super::{Ending, Following, Graces, Streams, TerminalUse, close, follow, kill};
 use crate::args::AttachArgs;
 use crate::error::CliError;
+use crate::event_json::JsonLines;
+use crate::event_output::{EventForm, EventOutput};
 use crate::limits::KILL_GRACE_DEFAULT;
 use crate::logging;
-use crate::output::OutputStreams;
 use crate::remote::RemoteClient;
 use crate::runtime::runtime;
 use crate::signals::StopSignals;
@@ -23,7 +24,11 @@ pub(crate) fn main(args: AttachArgs) -> Result<i32, CliError> {
     let runtime = ManuallyDrop::new(runtime()?);
     let remote = ManuallyDrop::new(RemoteClient::new(args.remote, Recorder::off())?);
     let outcome = runtime.block_on(async {
-        let outcome = attach(&remote.client, &args.id, args.tty).await;
+        let form = EventForm {
+            json: args.json,
+            max_output: args.max_output,
+        };
+        let outcome = attach(&remote.client, &args.id, args.tty, form).await;
         close(&remote.client, &outcome).await;
         outcome
     });
@@ -31,8 +36,8 @@ pub(crate) fn main(args: AttachArgs) -> Result<i32, CliError> {
     Ok(ending.exit_code())
 }
 
-async fn attach(client: &Client, id: &str, uses_terminal: bool) -> Result<Ending, CliError> {
-    let outputs = OutputStreams::open()?;
+async fn attach(client: &Client, id: &str, uses_terminal: bool, form: EventForm) -> Result<Ending, CliError> {
+    let mut outputs = EventOutput::open(form, JsonLines::default())?;
     let mut stop = StopSignals::new();
     let connection = Arc::<Connection>::default();
     let attaching = async {
@@ -55,7 +60,19 @@ async fn attach(client: &Client, id: &str, uses_terminal: bool) -> Result<Ending
     });
     let streams = Streams {
         terminal,
+        form,
         ..Streams::PIPES
     };
-    follow(run, stdin, outputs, stop, &connection, graces, streams).await
+    outputs.of_process(run.id());
+    follow(Following {
+        run,
+        stdin,
+        first: None,
+        outputs,
+        stop,
+        connection,
+        graces,
+        streams,
+    })
+    .await
 }

@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 
-use baton_core_client::Command;
+use baton_core_client::{Command, OnFull};
 
 use super::execution::{Execution, TerminalWish, with_terminal};
 use super::{Graces, Streams};
-use crate::args::{EnvPolicy, ExecArgs};
+use crate::args::{EnvPolicy, ExecArgs, FullArg};
 use crate::error::CliError;
+use crate::event_output::EventForm;
 use crate::limits::KILL_GRACE_DEFAULT;
 use crate::trace_outputs::TraceOutputs;
 use crate::{env_file, logging};
@@ -75,6 +76,16 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     for (key, value) in args.meta {
         command = command.thread_metadata(key, value);
     }
+    if let Some(id) = args.id {
+        command = command.id(id);
+    }
+    let on_full = match args.on_full {
+        Some(FullArg::Drop) => OnFull::Drop,
+        Some(FullArg::Block) => OnFull::Block,
+        None if args.detach => OnFull::Drop,
+        None => OnFull::Block,
+    };
+    command = command.on_full(on_full);
     let graces = Graces {
         session: args.grace.unwrap_or_default(),
         kill: args.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
@@ -85,8 +96,13 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         graces,
         streams: Streams {
             terminal,
+            form: EventForm {
+                json: args.json,
+                max_output: args.max_output,
+            },
             ..Streams::PIPES
         },
+        is_detached: args.detach,
         traces,
         drawing: args.trace,
         flush_timeout: args.flush_timeout,

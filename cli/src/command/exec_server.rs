@@ -1,6 +1,7 @@
 //! `baton exec-server`.
 
 mod notice_log;
+mod users_log;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_core_client::Seed;
 use baton_exec_server::limits::GRACE_MAX;
-use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown, WarmService};
+use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown, WarmService, check_user};
 use baton_trace::record::Side;
-use baton_trace::text::counted;
+use baton_trace::text::{counted, printable};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::sync::watch;
 
 use self::notice_log::NoticeLog;
+use self::users_log::UsersLog;
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporters::Exporters;
@@ -32,11 +34,22 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     refuse_to_be_read();
     let open_files =
         descriptor_limit::raise(EXEC_SERVER_FILES + PROCESS_FILES * u64::from(args.max_processes));
+    if let Some(user) = &args.user {
+        check_user(user).map_err(|error| CliError::User {
+            user: printable(user).into_owned(),
+            error,
+        })?;
+    }
     let roots = relay_connection::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
     for problem in allow.problems() {
         log_line!("{}", notice_log::allow_list_problem(&problem));
+    }
+    for user in allow.users() {
+        if let Err(error) = check_user(&user) {
+            log_line!("clients with user=\"{user}\" on the allow-list cannot run commands: {error}");
+        }
     }
     if allow.is_empty() {
         log_line!(
@@ -79,8 +92,10 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             max_processes: args.max_processes as usize,
             spawn: args.spawn.into(),
             max_grace: args.max_grace.unwrap_or(GRACE_MAX),
+            user: args.user.clone(),
             ..Settings::default()
         };
+        let users_log = UsersLog::default();
         let notice_log = NoticeLog::new(Arc::clone(&ticket), args.relay.clone(), allow_path);
         let flush_soon = metadata.hurry();
         let server = server.on_notice(move |notice| {
@@ -95,6 +110,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let server = ExecServer::builder(server)
             .settings(settings)
             .records(metadata.records(durability))
+            .on_user_refused(Arc::new(move |refused| users_log.handle(refused)))
             .service(metadata.service().into_server())
             .service(warm.clone().into_server())
             .on_shutdown("records", STATE_SHUTDOWN_LIMIT, move || async move {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use baton_core_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
-use super::{Graces, Streams, TerminalUse, close, run_attached, show_trace};
+use super::{Graces, Streams, TerminalUse, close, detached, run_attached, show_trace};
 use crate::args::{RemoteArgs, WaterfallDetail};
 use crate::error::CliError;
+use crate::event_json::JsonLines;
 use crate::exporters::Exporters;
 use crate::remote::RemoteClient;
 use crate::runtime::runtime;
+use crate::stdio::page;
 use crate::trace_outputs::TraceOutputs;
 use crate::window;
 
@@ -22,6 +24,8 @@ pub(super) struct Execution {
     pub(super) remote: RemoteArgs,
     pub(super) graces: Graces,
     pub(super) streams: Streams,
+    /// It runs without a client.
+    pub(super) is_detached: bool,
     pub(super) traces: TraceOutputs,
     pub(super) drawing: Option<WaterfallDetail>,
     pub(super) flush_timeout: Option<Duration>,
@@ -35,6 +39,7 @@ impl Execution {
             remote,
             graces,
             streams,
+            is_detached,
             traces,
             drawing,
             flush_timeout,
@@ -42,22 +47,29 @@ impl Execution {
         let mut exporting = Exporters::of_command();
         let recorder = exporting.start(Side::Client)?;
         let (record_to, record) = RecordTo::channel();
-        if drawing.is_some() || !traces.is_empty() {
-            command = command.record_to(record_to);
+        let json = streams.form.json;
+        if drawing.is_some() || !traces.is_empty() || json {
+            command = command.record_to(record_to.clone());
         }
         // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
         // keys included, before another process gets it.
         let runtime = ManuallyDrop::new(runtime()?);
         let remote = ManuallyDrop::new(RemoteClient::new(remote, recorder)?);
         let outcome = runtime.block_on(async {
-            let outcome = run_attached(&remote.client, command, graces, streams).await;
+            let outcome = match is_detached {
+                true => detached::start(&remote.client, command, graces, json, &record_to).await,
+                false => run_attached(&remote.client, command, graces, streams, Some(record_to)).await,
+            };
             close(&remote.client, &outcome).await;
             outcome
         });
         exporting.finish(&runtime, flush_timeout);
         show_trace(record, traces, drawing);
-        let ending = outcome.map_err(|error| remote.explain(error))?;
-        Ok(ending.exit_code())
+        let ending = outcome.map_err(|error| remote.explain(error));
+        if json && let Err(error) = &ending {
+            page(&JsonLines::default().failed(error))?;
+        }
+        Ok(ending?.exit_code())
     }
 }
 

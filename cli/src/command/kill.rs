@@ -5,7 +5,9 @@ use baton_core_client::{Client, ProcessError, ProcessId, Signal};
 use super::ps;
 use crate::args::KillArgs;
 use crate::error::CliError;
+use crate::event_json::JsonLines;
 use crate::remote::with_client;
+use crate::stdio::page_beside;
 use crate::table::Terminal;
 use crate::{logging, record};
 
@@ -13,9 +15,15 @@ pub(crate) fn main(args: KillArgs) -> Result<i32, CliError> {
     logging::errors_only();
     with_client(args.remote, async |client| {
         let process = resolve(&client, &args.id).await?;
-        client
-            .signal(process, args.signal.unwrap_or(Signal::Term))
-            .await?;
+        let signal = args.signal.unwrap_or(Signal::Term);
+        client.signal(process, signal).await?;
+        if args.json {
+            let lines = JsonLines {
+                id: Some(process),
+                trace_id: None,
+            };
+            page_beside(lines.signaled(signal)).await?;
+        }
         Ok(0)
     })
 }

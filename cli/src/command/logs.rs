@@ -1,76 +1,102 @@
 //! `baton logs`: the output that is kept of a command, beside its client.
 
-use baton_core_client::{Client, Event, Watch};
-use baton_trace::text::counted;
-use bytes::Bytes;
+use baton_core_client::{Event, Watch};
 
 use super::kill;
 use crate::args::LogsArgs;
+use crate::cut_output::Piece;
 use crate::error::CliError;
+use crate::event_json::{EventDetails, JsonLines};
+use crate::event_output::{EventForm, EventOutput};
 use crate::logging;
-use crate::output::{OutputStream, OutputStreams};
+use crate::output::OutputStream;
 use crate::remote::with_client;
-
-/// A piece of output.
-type Piece = (OutputStream, Bytes);
 
 pub(crate) fn main(args: LogsArgs) -> Result<i32, CliError> {
     logging::errors_only();
     let LogsArgs {
         follow,
         tail,
+        since,
         id,
+        json,
         remote,
     } = args;
     with_client(remote, async |client| {
-        let mut outputs = OutputStreams::open()?;
-        let mut watch = watch(&client, &id).await?;
+        let process = kill::resolve(&client, &id).await?;
+        let lines = JsonLines {
+            id: Some(process),
+            trace_id: None,
+        };
+        let form = EventForm {
+            json,
+            max_output: None,
+        };
+        let mut outputs = EventOutput::open(form, lines)?;
+        let mut watch = client.watch_since(process, since.unwrap_or_default()).await?;
         let mut kept = Vec::new();
-        let mut is_open = true;
+        let (mut is_open, mut has_begun) = (true, false);
         while is_open && !watch.is_caught_up() {
-            match next(&mut watch).await? {
-                Some(Some(piece)) if tail.is_some() => kept.push(piece),
-                Some(Some((to, data))) => outputs.write(to, data).await?,
-                Some(None) => {}
-                None => is_open = false,
-            }
-        }
-        for (to, data) in tail.map(|lines| last_lines(kept, lines)).unwrap_or_default() {
-            outputs.write(to, data).await?;
-        }
-        while is_open && follow {
-            let next = tokio::select! {
-                next = next(&mut watch) => next?,
-                error = outputs.failed() => return Err(error),
-            };
+            let next = watch.next().await?;
             match next {
-                Some(Some((to, data))) => outputs.write(to, data).await?,
-                Some(None) => {}
+                // What was before `since`.
+                Some(Event::Gap { .. }) if since.is_some() && !has_begun => {}
+                Some(event) => match piece(event, watch.last_seq()) {
+                    Ok(piece) if tail.is_some() => kept.push(piece),
+                    Ok(piece) => outputs.output(piece).await?,
+                    Err(event) => print(event, &watch, &mut outputs).await?,
+                },
                 None => is_open = false,
             }
+            has_begun = true;
+        }
+        for piece in tail.map(|lines| last_lines(kept, lines)).unwrap_or_default() {
+            outputs.output(piece).await?;
+        }
+        if is_open && follow {
+            print_to_the_end(&mut watch, &mut outputs).await?;
         }
         outputs.finish().await?;
         Ok(0)
     })
 }
 
-async fn watch(client: &Client, id: &str) -> Result<Watch, CliError> {
-    let process = kill::resolve(client, id).await?;
-    Ok(client.watch(process, 0).await?)
+/// Prints the events until the last one. Returns the command's exit code, if its exit was among them.
+pub(super) async fn print_to_the_end(
+    watch: &mut Watch,
+    outputs: &mut EventOutput,
+) -> Result<Option<i32>, CliError> {
+    let mut exit = None;
+    loop {
+        let next = tokio::select! {
+            next = watch.next() => next?,
+            error = outputs.failed() => return Err(error),
+        };
+        let Some(event) = next else { return Ok(exit) };
+        if let Event::Exited { status, .. } = event {
+            exit = Some(status.shell_code());
+        }
+        print(event, watch, outputs).await?;
+    }
 }
 
-/// The next event, as a piece of output if it is one; `None` at the end.
-async fn next(watch: &mut Watch) -> Result<Option<Option<Piece>>, CliError> {
-    Ok(watch.next().await?.map(|event| match event {
-        Event::Stdout(data) => Some((OutputStream::Stdout, data)),
-        Event::Stderr(data) => Some((OutputStream::Stderr, data)),
-        Event::Gap { events } => {
-            let missing = counted(events, "piece of output is", "pieces of output are");
-            stderr_line!("baton: {missing} not kept any more");
-            None
-        }
-        Event::Started { .. } | Event::Exited { .. } | Event::Closed { .. } => None,
-    }))
+async fn print(event: Event, watch: &Watch, outputs: &mut EventOutput) -> Result<(), CliError> {
+    let details = EventDetails {
+        seq: watch.last_seq(),
+        call_end: watch.call_end(),
+        bytes: watch.output_bytes(),
+    };
+    outputs.event(event, details).await
+}
+
+/// The event as a piece of output, if it is one.
+fn piece(event: Event, seq: u64) -> Result<Piece, Event> {
+    let (to, data) = match event {
+        Event::Stdout(data) => (OutputStream::Stdout, data),
+        Event::Stderr(data) => (OutputStream::Stderr, data),
+        other => return Err(other),
+    };
+    Ok(Piece { seq, to, data })
 }
 
 /// The last lines of the output, of both streams together. A last line without its end is one.
@@ -81,7 +107,7 @@ fn last_lines(mut pieces: Vec<Piece>, lines: usize) -> Vec<Piece> {
     let mut ends = 0;
     let mut is_last = true;
     for index in (0..pieces.len()).rev() {
-        let Some((_, data)) = pieces.get_mut(index) else {
+        let Some(Piece { data, .. }) = pieces.get_mut(index) else {
             break;
         };
         for at in (0..data.len()).rev() {
@@ -105,11 +131,15 @@ mod tests {
     fn tail(pieces: &[&'static str], lines: usize) -> String {
         let pieces = pieces
             .iter()
-            .map(|text| (OutputStream::Stdout, Bytes::from_static(text.as_bytes())))
+            .map(|text| Piece {
+                seq: 0,
+                to: OutputStream::Stdout,
+                data: text.as_bytes().into(),
+            })
             .collect();
         let kept = last_lines(pieces, lines);
         kept.iter()
-            .map(|(_, data)| String::from_utf8_lossy(data).into_owned())
+            .map(|piece| String::from_utf8_lossy(&piece.data).into_owned())
             .collect()
     }
 

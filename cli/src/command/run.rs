@@ -64,7 +64,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         kill: KILL_GRACE_DEFAULT,
     };
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&client, command, graces, Streams::PIPES).await;
+        let outcome = run_attached(&client, command, graces, Streams::PIPES, None).await;
         client.close().await;
         outcome
     });

@@ -1,7 +1,6 @@
 //! `baton ssh`: a command line like ssh's, for people and for tools that call ssh.
 
 use baton_core_client::Command;
-use baton_trace::text::printable;
 
 use super::execution::{Execution, TerminalWish, with_terminal};
 use super::{Graces, Streams};
@@ -9,7 +8,7 @@ use crate::args::{RemoteArgs, SshArgs};
 use crate::error::CliError;
 use crate::limits::KILL_GRACE_DEFAULT;
 use crate::logging;
-use crate::ssh_line::{SshLine, SshUsage, TerminalChoice};
+use crate::ssh_line::{SshLine, TerminalChoice};
 use crate::stdio::page;
 use crate::trace_outputs::TraceOutputs;
 
@@ -18,9 +17,6 @@ pub(crate) fn main(args: SshArgs) -> Result<i32, CliError> {
     if line.prints_host {
         page(&resolved(&line))?;
         return Ok(0);
-    }
-    if let Some(user) = &line.user {
-        return Err(SshUsage::User(printable(user).into_owned()).into());
     }
     logging::errors_only();
     let traces = TraceOutputs::open(None, line.trace_dir.clone())?;
@@ -33,6 +29,9 @@ pub(crate) fn main(args: SshArgs) -> Result<i32, CliError> {
     let terminal = wish.granted(!line.no_escapes);
     let command = Command::login_shell(line.command.as_deref());
     let mut command = with_terminal(command, terminal, true);
+    if let Some(user) = line.user.clone() {
+        command = command.user(user);
+    }
     for (name, value) in line.sent(std::env::vars_os()) {
         command = command.env(name, value);
     }
@@ -54,7 +53,9 @@ pub(crate) fn main(args: SshArgs) -> Result<i32, CliError> {
         streams: Streams {
             terminal,
             input: !line.no_input,
+            ..Streams::PIPES
         },
+        is_detached: false,
         traces,
         drawing: None,
         flush_timeout: None,
