@@ -6,10 +6,10 @@ use crate::support::{Testbed, run};
 
 /// The variables that `env` printed, without those of the trace.
 fn variables(printed: &str) -> Vec<&str> {
-    let of_trace = ["TRACEPARENT=", "TRACESTATE=", "BAGGAGE="];
+    let of_baton = ["TRACEPARENT=", "TRACESTATE=", "BAGGAGE=", "BATON_PROCESS_MARK="];
     let mut lines: Vec<_> = printed
         .lines()
-        .filter(|line| !of_trace.iter().any(|name| line.starts_with(name)))
+        .filter(|line| !of_baton.iter().any(|name| line.starts_with(name)))
         .collect();
     lines.sort_unstable();
     lines

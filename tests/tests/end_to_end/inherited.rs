@@ -49,8 +49,8 @@ fn starts_as_by_hand(method: &str) {
         // `nohup` and `&` ignore the first three; SIGUSR1 stands for any other signal.
         after("trap '' HUP INT QUIT USR1; ulimit -Sn 200; cd /usr", &command)
     };
-    let script =
-        "grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -Sn; env | grep -E '^(BATON_|OTHER)'; pwd";
+    let script = "grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -Sn; \
+                  env | grep -E '^(BATON_|OTHER)' | grep -v ^BATON_PROCESS_MARK=; pwd";
     let finished = exec_of(background, &home, script);
     let home_directory = fs::canonicalize(home.file("")).unwrap();
     finished.assert_printed(&format!(

@@ -19,9 +19,11 @@
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
 //! * `processes`: `baton ps` and `baton kill`;
 //! * `signals`: Ctrl-C and SIGTERM of a client, and the time that its command then has;
+//! * `ids`: ids, detached commands, events as JSON and limited output, for scripts and agents;
 //! * `hostile`: text of a hostile peer or file on a terminal;
 //! * `health`: `baton health`;
 //! * `terminal`: `exec -t` under a pseudo-terminal, its escapes, and `attach -t`;
+//! * `users`: commands that run as another user than the exec-server's;
 //! * `tls`: TLS to the relay, and the warning about clear text;
 //! * `crowds`: more concurrent commands than a connection has sessions, and commands that wait for relay and
 //!   exec-server;
@@ -48,6 +50,7 @@ mod files;
 mod health;
 mod hostile;
 mod hosts;
+mod ids;
 mod inherited;
 mod jaeger;
 mod options;
@@ -65,6 +68,7 @@ mod telemetry;
 mod terminal;
 mod tls;
 mod trace;
+mod users;
 mod volume;
 mod warm;
 mod workspace;

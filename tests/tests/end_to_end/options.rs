@@ -146,13 +146,13 @@ fn an_option_that_is_not_understood_refuses_its_own_client_and_is_named() {
     let testbed = Testbed::new();
     let other = Home::new();
     let lines = format!(
-        "{0} tester\n{1} other\nuser=\"nobody\" {0} tester\n",
+        "{0} tester\n{1} other\nfrom=\"host\" {0} tester\n",
         testbed.home.public(),
         other.public()
     );
     fs::write(testbed.home.config("allowed_clients"), lines).unwrap();
     run(testbed.exec(["true"])).assert_failed(255, "allow-list does not tell whether this key is allowed");
-    testbed.await_exec_server_says("allowed_clients:3: unknown option `user` (the options are");
+    testbed.await_exec_server_says("allowed_clients:3: unknown option `from` (the options are");
     let ticket = testbed.ticket.to_string();
     run(other.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
 }

@@ -67,7 +67,7 @@ fn a_command_and_its_input_and_output_go_on_over_relays_that_are_killed() {
             Event::Started { .. } => started += 1,
             Event::Stdout(data) => received.extend_from_slice(&data),
             Event::Exited { status: exit, .. } => assert!(status.replace(exit).is_none()),
-            Event::Closed { truncated } => assert!(!truncated),
+            Event::Closed { truncated, .. } => assert!(!truncated),
             other => panic!("{other:?}"),
         }
         // The input waits, and so all of it that was written comes out first: pieces 5, 15, 25 and 35.

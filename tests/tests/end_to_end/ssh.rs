@@ -87,10 +87,13 @@ fn what_cannot_be_done_is_refused_and_nothing_runs() {
     let testbed = testbed();
     for (words, sentence) in [
         (
-            &["-l", "root", "worker", "id"][..],
-            "cannot run commands as the user root",
+            &["-l", "no-such-user", "worker", "id"][..],
+            "no-such-user: the command would run as another user",
         ),
-        (&["root@worker", "id"], "cannot run commands as the user root"),
+        (
+            &["no-such-user@worker", "id"],
+            "no-such-user: the command would run as another user",
+        ),
         (
             &["-o", "ProxyCommand=sh", "worker", "id"],
             "no option `-o ProxyCommand=sh`",

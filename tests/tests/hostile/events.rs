@@ -46,6 +46,7 @@ fn closed(stdout_bytes: u64, stderr_bytes: u64) -> Kind {
         stdout_bytes,
         stderr_bytes,
         family: None,
+        survivors: 0,
     })
 }
 

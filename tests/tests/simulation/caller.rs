@@ -343,12 +343,14 @@ impl RunCaller {
 
     fn receive(&self, attempt: Attempt, event: &RunEvent) {
         let received = match event {
+            // Only of a caller that chooses ids.
+            RunEvent::Repeated { .. } => return,
             RunEvent::Started { .. } => ReceivedEvent::Started,
             RunEvent::Stdout(data) => ReceivedEvent::Output(Output::Stdout, data.clone()),
             RunEvent::Stderr(data) => ReceivedEvent::Output(Output::Stderr, data.clone()),
             RunEvent::Exited { status, .. } => ReceivedEvent::Exited(*status),
             RunEvent::Gap { events } => ReceivedEvent::Gap(*events),
-            RunEvent::Closed { truncated } => ReceivedEvent::Closed {
+            RunEvent::Closed { truncated, .. } => ReceivedEvent::Closed {
                 truncated: *truncated,
             },
         };
@@ -374,7 +376,7 @@ fn received(event: ProcessEvent) -> Option<ReceivedEvent> {
         Kind::Closed(closed) => ReceivedEvent::Closed {
             truncated: closed.truncated,
         },
-        Kind::Attached(_) | Kind::StdinTaken(_) | Kind::Gap(_) => return None,
+        Kind::Attached(_) | Kind::StdinTaken(_) | Kind::Gap(_) | Kind::Repeated(_) => return None,
     })
 }
 
