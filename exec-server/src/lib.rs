@@ -24,6 +24,7 @@ pub mod limits;
 pub mod log;
 pub mod process;
 pub mod records;
+mod refusal;
 mod restricted;
 pub mod server;
 pub mod service;

@@ -20,7 +20,7 @@ use crate::error::{AttachError, InvalidStart, StartError};
 use crate::limits::{GRACE_MAX, REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
-use crate::restricted::RESTRICTED;
+use crate::refusal::RESTRICTED;
 use crate::settings::Settings;
 use crate::user::{OnUserRefused, UserError, Users};
 use crate::{CloneUnavailable, SpawnMethod};

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use crate::limits::{LOOKUP_TIMEOUT, START_TIMEOUT, WRITE_TIMEOUT};
-use crate::restricted::{OTHER_USER, RESTRICTED};
+use crate::refusal::{OTHER_USER, RESTRICTED};
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
