@@ -31,6 +31,7 @@ use crate::files::Files;
 use crate::limits;
 use crate::marker::MarkerSupport;
 use crate::outbox::Outbox;
+use crate::receipts::Receipts;
 use crate::records::Records;
 use crate::recovery::{Continued, Recovering, Target};
 use crate::run::{Event, ExitStatus, ProcessExit, Run};
@@ -49,6 +50,7 @@ mod detached;
 pub struct Client {
     channel: Channel,
     roots: RootFinder,
+    receipts: Arc<Receipts>,
 }
 
 impl std::fmt::Debug for Client {
@@ -102,7 +104,11 @@ impl Client {
     /// A client over an existing channel, which other services may share.
     pub fn over(channel: Channel) -> Self {
         let roots = RootFinder::over(Files::over(channel.clone()));
-        Self { channel, roots }
+        Self {
+            channel,
+            roots,
+            receipts: Arc::default(),
+        }
     }
 
     /// Connects now instead of at the first command. Returns the exec-server's epoch.
@@ -245,6 +251,7 @@ impl Client {
             epoch: Arc::default(),
             outbox: Some(Outbox::new(queued)),
             on_recovery: None,
+            receipts: Arc::clone(&self.receipts),
             envelope: Envelope::new(),
             parent: None,
             deadline: None,
@@ -355,11 +362,12 @@ impl Client {
         let on_recovery = command.on_recovery.take();
         let names = command.names();
         let Described {
-            start,
+            mut start,
             record_to,
             record,
             traced_command,
         } = self.describe(command, requests.is_some());
+        start.received = self.receipts.take();
         let process = ProcessId::try_from(&start.process_id[..]);
         let began = tokio::time::Instant::now();
         let (queue, target) = match grace.is_zero() {
@@ -372,6 +380,7 @@ impl Client {
                     epoch: Arc::default(),
                     outbox: outbox.clone(),
                     on_recovery,
+                    receipts: Arc::clone(&self.receipts),
                     envelope: Envelope::new(),
                     parent: parent.clone(),
                     // One too far away to count is none.

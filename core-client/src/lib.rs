@@ -32,6 +32,7 @@ mod marker;
 mod memory;
 mod outbox;
 mod processes;
+mod receipts;
 mod records;
 mod recovery;
 mod run;

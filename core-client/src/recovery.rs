@@ -21,6 +21,7 @@ use tonic::Streaming;
 use crate::error::RunError;
 use crate::limits::{RECOVERY_MARGIN_MAX, RECOVERY_WAIT_FIRST, RECOVERY_WAIT_MAX};
 use crate::outbox::Outbox;
+use crate::receipts::Receipts;
 
 /// What happens to a command whose session is lost, for a person who watches it.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct Target {
     /// `None` without requests after the start.
     pub(crate) outbox: Option<Arc<Outbox>>,
     pub(crate) on_recovery: Option<OnRecovery>,
+    pub(crate) receipts: Arc<Receipts>,
     /// Around all calls of the command.
     pub(crate) envelope: Envelope,
     /// The caller's context, for calls that are not recorded here.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use baton_proto::exec::{
-    Ack, Exited, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request,
-};
+use baton_proto::exec::{Exited, OutputStream, ProcessEvent, RunRequest, exited, process_event};
 use baton_proto::{ProcessId, Signal};
 use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
@@ -17,7 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
 
 use crate::error::{ProcessError, RunError};
-use crate::limits;
 use crate::marker::{MarkerError, MarkerSupport};
 use crate::recovery::{OnRecovery, Recovering, Target};
 use crate::signal::Signaller;
@@ -192,7 +189,6 @@ pub struct Run {
 struct ReceivedBytes {
     stdout: u64,
     stderr: u64,
-    unacknowledged: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -469,7 +465,6 @@ impl Run {
                     self.check(kind)?
                 }
             };
-            self.acknowledge(&event);
             return Ok(Some(event));
         }
     }
@@ -619,6 +614,11 @@ impl Run {
                     return Err(RunError::Protocol("output is missing"));
                 }
                 self.phase = RunPhase::Closed;
+                if let Some(target) = &mut self.target {
+                    target.receipts.add(target.process);
+                    // A writer of standard input learns that nobody reads it any more.
+                    target.outbox = None;
+                }
                 self.output_bytes = Some(sent);
                 let family = closed.family.as_ref().and_then(FamilySummary::from_wire);
                 if let Some(traced_command) = &self.traced_command {
@@ -633,25 +633,6 @@ impl Run {
                 }
             }
         })
-    }
-
-    /// Acknowledges received events after every [`limits::ACK_BATCH`] bytes, so that the exec-server frees them.
-    fn acknowledge(&mut self, event: &Event) {
-        if let Event::Stdout(data) | Event::Stderr(data) = event {
-            self.received.unacknowledged += data.len();
-        }
-        if self.received.unacknowledged >= limits::ACK_BATCH
-            && let Some(requests) = &self.requests
-            && let Some(seq) = self.next_seq.and_then(|next| next.checked_sub(1))
-        {
-            let ack = RunRequest {
-                kind: Some(run_request::Kind::Ack(Ack { seq })),
-            };
-            // A full queue contains standard input; the next event tries again.
-            if requests.try_send(ack).is_ok() {
-                self.received.unacknowledged = 0;
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::header::RETRY_PUSHBACK;
 use baton_proto::limits::{
-    STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
+    RECEIVED_MAX, STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
     THREAD_METADATA_KEY_MAX, THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX, TURN_MAX,
 };
 use rustix::io::Errno;
@@ -152,6 +152,9 @@ pub enum InvalidStart {
     /// A terminal without stdin, or larger than any.
     #[error("a terminal needs stdin, and has at most 65535 columns, rows and pixels")]
     Terminal,
+    /// Not ids of 16 bytes each, or more than [`RECEIVED_MAX`].
+    #[error("received has at most {RECEIVED_MAX} process ids of 16 bytes each")]
+    Received,
     /// Nobody could send it.
     #[error("a detached process has no stdin, because its call ends after Started")]
     DetachedStdin,

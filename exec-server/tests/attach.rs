@@ -13,6 +13,7 @@ use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{
     Attach, Attached, CallEnd as WireEnd, ExecError, ProcessEvent, Start, WaitRequest, exited,
 };
+use baton_proto::limits::RECEIVED_MAX;
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::stage::exec::PROCESS;
 use baton_trace::w3c::TraceContext;
@@ -28,6 +29,7 @@ with_each_spawn_method! {
     a_reset_of_the_call_that_is_attached_kills,
     a_loss_of_the_call_that_is_attached_begins_a_whole_grace,
     a_process_that_has_ended_is_kept_for_its_grace,
+    what_a_client_has_received_is_kept_no_longer,
     a_call_that_cannot_attach_gets_a_typed_error_and_the_process_goes_on,
     the_stages_of_the_process_are_told_by_the_call_that_is_attached,
     a_wait_gets_the_end_although_nobody_reads_the_output_and_takes_nothing,
@@ -338,6 +340,22 @@ async fn a_loss_of_the_call_that_is_attached_begins_a_whole_grace(method: SpawnM
     assert!(lost.elapsed() >= GRACE, "{:?}", lost.elapsed());
 }
 
+/// The kinds of the events that a call gets which attaches after `seq`.
+async fn kinds(host: &Host, start: &Start, seq: u64) -> Vec<&'static str> {
+    let events = host.attach(after(start, seq)).await.unwrap().events().await;
+    let name = |event: ProcessEvent| match event.kind.unwrap() {
+        Kind::Attached(_) => "attached",
+        Kind::Started(_) => "started",
+        Kind::Output(_) => "output",
+        Kind::Gap(_) => "gap",
+        Kind::Repeated(_) => "repeated",
+        Kind::Exited(_) => "exited",
+        Kind::Closed(_) => "closed",
+        Kind::StdinTaken(_) => "stdin taken",
+    };
+    events.into_iter().map(name).collect()
+}
+
 async fn a_process_that_has_ended_is_kept_for_its_grace(method: SpawnMethod) {
     let host = Host::start(method).await;
     let brief = Start {
@@ -348,20 +366,7 @@ async fn a_process_that_has_ended_is_kept_for_its_grace(method: SpawnMethod) {
     while client.next().await.is_some() {}
     host.idle().await;
     let start = client.start;
-    let kinds = async |seq| {
-        let events = host.attach(after(&start, seq)).await.unwrap().events().await;
-        let name = |event: ProcessEvent| match event.kind.unwrap() {
-            Kind::Attached(_) => "attached",
-            Kind::Started(_) => "started",
-            Kind::Output(_) => "output",
-            Kind::Gap(_) => "gap",
-            Kind::Repeated(_) => "repeated",
-            Kind::Exited(_) => "exited",
-            Kind::Closed(_) => "closed",
-            Kind::StdinTaken(_) => "stdin taken",
-        };
-        events.into_iter().map(name).collect::<Vec<_>>()
-    };
+    let kinds = async |seq| kinds(&host, &start, seq).await;
     assert_eq!(
         kinds(0).await,
         ["attached", "started", "output", "exited", "closed"]
@@ -376,6 +381,43 @@ async fn a_process_that_has_ended_is_kept_for_its_grace(method: SpawnMethod) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(kinds(4).await, ["attached"]);
+}
+
+async fn what_a_client_has_received_is_kept_no_longer(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::start(&host, graced(&["echo", "out"])).await;
+        while client.next().await.is_some() {}
+        clients.push(client);
+    }
+    host.idle().await;
+    let whole = ["attached", "started", "output", "exited", "closed"];
+    let ids: Vec<_> = clients
+        .iter()
+        .map(|client| &client.start.process_id[..])
+        .collect();
+    let received = |ids: &[u8]| Start {
+        received: ids.to_vec().into(),
+        ..start(&["true"])
+    };
+    // Another key's client names it, and one that cannot be.
+    host.calls_as(2);
+    host.run(received(ids[0])).await.unwrap().finish().await;
+    host.calls_as(1);
+    for bad in [&ids[0][1..], &[0; 16 * (RECEIVED_MAX + 1)]] {
+        assert_refused(
+            host.run(received(bad)).await,
+            Code::InvalidArgument,
+            ErrorKind::InvalidStart,
+        );
+    }
+    assert_eq!(kinds(&host, &clients[0].start, 0).await, whole);
+
+    host.run(received(ids[0])).await.unwrap().finish().await;
+    let forgotten = ["attached", "gap", "exited", "closed"];
+    assert_eq!(kinds(&host, &clients[0].start, 0).await, forgotten);
+    assert_eq!(kinds(&host, &clients[1].start, 0).await, whole);
 }
 
 async fn a_call_that_cannot_attach_gets_a_typed_error_and_the_process_goes_on(method: SpawnMethod) {

@@ -147,6 +147,10 @@ pub const ANSWER_MAX: usize = 256 * 1024;
 /// Records or threads on one page of an answer. A page with more is a violation.
 pub const PAGE_ITEMS_MAX: usize = 100;
 
+/// Processes in `Start.received`. A client that finishes more at once, between two starts, lets their graces pass. It
+/// bounds the field to 1 KiB.
+pub const RECEIVED_MAX: usize = 64;
+
 /// Events in one answer to a `Poll`. An answer with more is a violation. It bounds what a client decodes at once: some 150
 /// bytes each, beside their output.
 pub const POLL_EVENTS_MAX: usize = 1000;

@@ -6,12 +6,13 @@ use prost::Message;
 use crate::exec::Start;
 
 impl Start {
-    /// SHA-256 of all parameters of the process: all fields except the epoch, which belongs to the attempt. Starts of
-    /// one process id with the same parameters request the same process.
+    /// SHA-256 of all parameters of the process: all fields except the epoch, `tell_repeated` and `received`, which belong
+    /// to the attempt. Starts of one process id with the same parameters request the same process.
     pub fn parameters(&self) -> [u8; 32] {
         let parameters = Self {
             epoch: Default::default(),
             tell_repeated: false,
+            received: Default::default(),
             ..self.clone()
         };
         let hash = digest::digest(&digest::SHA256, &parameters.encode_to_vec());
@@ -27,13 +28,15 @@ mod tests {
     use crate::exec::{Family, WindowSize};
 
     #[test]
-    fn the_epoch_is_no_parameter_and_all_else_is() {
+    fn what_belongs_to_the_attempt_is_no_parameter_and_all_else_is() {
         let start = Start {
             argv: vec!["true".into()],
             ..Start::default()
         };
         let later = Start {
             epoch: vec![1; 16].into(),
+            tell_repeated: true,
+            received: vec![2; 16].into(),
             ..start.clone()
         };
         assert_eq!(start.parameters(), later.parameters());

@@ -104,6 +104,7 @@ pub(crate) async fn run<B: Backend>(
     let may_outlive = !grace.is_zero() || kill_grace > KILL_GRACE;
     let revocations = revocations.as_ref().filter(|_| may_outlive).cloned();
     let key = (client.key, launch.process_id);
+    table.received(&client.key, &launch.received);
     let user = launch.user().cloned();
     let mut registration = match table.register(key, user.clone(), launch.parameters, accepted)? {
         StartEntry::New(registration) => registration,

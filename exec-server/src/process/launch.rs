@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_proto::exec::{self, Start};
 use baton_proto::limits::{
-    STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
+    RECEIVED_MAX, STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
     THREAD_METADATA_KEY_MAX, THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX, TURN_MAX,
 };
 use baton_proto::{Epoch, ProcessId};
@@ -15,6 +15,7 @@ use baton_spawn::Variable;
 use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::family::Family;
 
+use bytes::Bytes;
 use rustix::termios::Winsize;
 
 use super::environment::Changes;
@@ -59,6 +60,8 @@ pub struct Launch {
     pub(super) on_full: OnFull,
     /// The client wants to know whether its start repeats another one.
     pub(super) tells_repeated: bool,
+    /// Processes whose events the client has all received.
+    pub(super) received: Bytes,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
     pub(super) turn: Option<NonZeroU64>,
@@ -90,6 +93,11 @@ impl TryFrom<Start> for Launch {
         let terminal = terminal.map_err(|WindowSizeError| InvalidStart::Terminal)?;
         if terminal.is_some() && !start.stdin {
             return Err(InvalidStart::Terminal);
+        }
+        if !start.received.len().is_multiple_of(size_of::<ProcessId>())
+            || start.received.len() > RECEIVED_MAX * size_of::<ProcessId>()
+        {
+            return Err(InvalidStart::Received);
         }
         if start.detached && start.stdin {
             return Err(InvalidStart::DetachedStdin);
@@ -139,6 +147,7 @@ impl TryFrom<Start> for Launch {
                 false => OnFull::Block,
             },
             tells_repeated: start.tell_repeated,
+            received: start.received,
             thread,
             turn,
             step,

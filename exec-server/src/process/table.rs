@@ -126,6 +126,18 @@ impl ProcessTable {
         }))
     }
 
+    /// Keeps no longer what this client has received: the processes with these ids, one after another.
+    pub(super) fn received(&self, client: &PublicKey, ids: &[u8]) {
+        let (ids, _) = ids.as_chunks();
+        if ids.is_empty() {
+            return;
+        }
+        let mut entries = self.lock();
+        for id in ids {
+            entries.kept.remove(client, ProcessId(*id));
+        }
+    }
+
     /// Sends a signal to a client's process.
     pub(crate) fn signal(&self, process: ProcessKey, signal: ClientSignal) -> Result<(), SignalError> {
         let key = (process.client, process.process);

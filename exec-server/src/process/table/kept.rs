@@ -1,7 +1,7 @@
 //! The logs of processes that have ended, for clients that lost the last events with their session and attach again.
 //!
-//! A process is kept for its grace. A key that keeps more than its share of processes, or of output, loses its oldest
-//! one. Time is an argument.
+//! A process is kept for its grace, or until its client has received all of it. A key that keeps more than its share of
+//! processes, or of output, loses its oldest one. Time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -67,6 +67,17 @@ impl KeptProcesses {
         let kept = self.by_client.get(key)?;
         let found = kept.iter().rev().find(|kept| kept.id == *id)?;
         Some(&found.state)
+    }
+
+    /// Keeps this process no longer. The newest ones are found first: a client names those that have just ended.
+    pub(super) fn remove(&mut self, key: &PublicKey, id: ProcessId) {
+        let Some(kept) = self.by_client.get_mut(key) else {
+            return;
+        };
+        if let Some(at) = kept.iter().rposition(|kept| kept.id == id) {
+            kept.remove(at);
+            self.len -= 1;
+        }
     }
 
     /// Forgets what is not kept any more at `now`.
