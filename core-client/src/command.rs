@@ -86,7 +86,7 @@ impl Command {
             id: None,
             on_full: OnFull::Block,
             is_detached: false,
-            grace: Duration::ZERO,
+            grace: limits::GRACE_DEFAULT,
             kill_grace: None,
             on_recovery: None,
             timeout: None,
@@ -215,7 +215,7 @@ impl Command {
     }
 
     /// How long the command runs on after its session is lost, because the client's machine or the network failed; the
-    /// exec-server may grant less ([`Run::grace`](crate::Run::grace)). Zero, which is the default, kills it at once. A
+    /// exec-server may grant less ([`Run::grace`](crate::Run::grace)). A minute if not set; zero kills it at once. A
     /// dropped [`Run`](crate::Run), a [`timeout`](Self::timeout) and a closed client kill it at once, unless the session
     /// is lost at that time: then nothing tells the exec-server but the timeout. An exec-server without graces ignores
     /// this. Rounded down to milliseconds.
@@ -393,6 +393,7 @@ impl Command {
             detached: self.is_detached,
             drop_output: self.on_full == OnFull::Drop,
             tell_repeated: self.id.is_some() || self.is_detached,
+            received: Bytes::new(),
         }
     }
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// [`crate::Client::start`] for more output.
 pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
+/// Default of [`Command::grace`](crate::Command::grace): a relay restarts, a laptop changes its network. The command of a
+/// client that is killed runs on as long.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(60);
+
 /// Messages of one run that wait to be sent. With [`STDIN_CHUNK`] it bounds the buffered standard input of a run.
 pub const OUTBOX: usize = 8;
 
@@ -87,9 +91,6 @@ pub const GIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Bytes of git's message that an error shows: some lines.
 pub const GIT_MESSAGE_BYTES: usize = 1024;
-
-/// Bytes of consumed output after which the client acknowledges it, so that the exec-server can free its log.
-pub const ACK_BATCH: usize = 512 * 1024;
 
 /// Longest duration of one warm, which then counts as failed. Longer than a channel tries to connect by default, so that
 /// its own error is reported. Protects the timer from a warm that never ends.

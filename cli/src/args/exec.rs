@@ -56,7 +56,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "HOW", value_parser = one_of::<WaterfallDetail>(), num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub(crate) trace: Option<WaterfallDetail>,
     /// Give the command a terminal, if your standard input is one; -tt gives it one in any case. `~?` at the beginning
-    /// of a line lists the escapes: `~.` leaves, `~d` detaches from a command with --grace
+    /// of a line lists the escapes: `~.` leaves, `~d` detaches from the command for its --grace
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub(crate) tty: u8,
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it is renamed to FILE.1 and a new file is created
@@ -77,7 +77,8 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "TIME", value_parser = utf8(drain))]
     pub(crate) drain: Option<Duration>,
     /// How long the command runs on after its connection is lost, like 60s; the exec-server may grant less. Meanwhile
-    /// this command reconnects and goes on where it was; afterwards `baton attach` does [default: 0s]
+    /// this command reconnects and goes on where it was; afterwards `baton attach` does. 0s ends the command with its
+    /// connection [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = utf8(grace))]
     pub(crate) grace: Option<Duration>,
     /// After Ctrl-C, SIGTERM or --timeout, give the command this long to end before its process group is killed, like

@@ -40,7 +40,7 @@ pub(super) async fn asked(
             Escape::Detach => match process.filter(|_| !granted.get().is_zero()) {
                 Some(process) => return Departure::Detach(process),
                 None => stderr_line!(
-                    "{}baton: this command has no grace and would end: begin it with --grace TIME to detach from it",
+                    "{}baton: this command has no grace and would end: begin it without --grace 0s to detach from it, or ask the owner of the exec-server for a larger --max-grace",
                     line_start()
                 ),
             },

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 
+use baton_core_client::limits::GRACE_DEFAULT;
 use baton_core_client::{Command, OnFull};
 
 use super::execution::{Execution, TerminalWish, with_terminal};
@@ -87,7 +88,7 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     };
     command = command.on_full(on_full);
     let graces = Graces {
-        session: args.grace.unwrap_or_default(),
+        session: args.grace.unwrap_or(GRACE_DEFAULT),
         kill: args.kill_grace.unwrap_or(KILL_GRACE_DEFAULT),
     };
     Execution {

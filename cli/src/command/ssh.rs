@@ -1,6 +1,7 @@
 //! `baton ssh`: a command line like ssh's, for people and for tools that call ssh.
 
 use baton_core_client::Command;
+use baton_core_client::limits::GRACE_DEFAULT;
 
 use super::execution::{Execution, TerminalWish, with_terminal};
 use super::{Graces, Streams};
@@ -47,7 +48,7 @@ pub(crate) fn main(args: SshArgs) -> Result<i32, CliError> {
             quiet: line.quiet,
         },
         graces: Graces {
-            session: line.grace.unwrap_or_default(),
+            session: line.grace.unwrap_or(GRACE_DEFAULT),
             kill: KILL_GRACE_DEFAULT,
         },
         streams: Streams {

@@ -82,7 +82,7 @@ fn history_has_the_call_end_of_a_command() {
         Some("the deadline of its call passed"),
     );
 
-    let lost = endless(&testbed, &mark, &[]);
+    let lost = endless(&testbed, &mark, &["--grace", "0s"]);
     lost.signal(Signal::KILL);
     lost.finish();
     assert_ended(
@@ -115,7 +115,7 @@ fn history_has_the_call_end_of_a_command() {
         Some("its client reset the call"),
     );
 
-    let cut = endless(&testbed, &mark, &[]);
+    let cut = endless(&testbed, &mark, &["--grace", "0s"]);
     signal(&testbed.relay, Signal::KILL);
     cut.finish()
         .assert_failed(255, "the connection to the relay was lost");

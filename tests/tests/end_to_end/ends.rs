@@ -18,9 +18,9 @@ const STUBBORN_FAMILY: &str = "trap '' TERM; sleep 300 & sleep 300 & wait; sleep
 
 const FAMILY_SIZE: usize = 3;
 
-/// Starts a command whose processes have `mark`, and waits until all run.
+/// Starts a command without a grace whose processes have `mark`, and waits until all run.
 fn family(testbed: &Testbed, mark: &Mark, script: &str) -> Running {
-    let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+    let exec = testbed.exec_with(&["--grace", "0s", "--env", mark.variable()], ["sh", "-c", script]);
     let running = Running::start(exec, Input::Open);
     mark.await_processes(FAMILY_SIZE);
     running

@@ -200,8 +200,9 @@ fn a_start_with_the_id_of_an_earlier_one_goes_on_with_that() {
     // It is over, and had no grace: only its exit is known.
     let id = uuid();
     let script = "echo out; exit 3";
-    assert_eq!(run(exec(&id, &[], script)).text(), "out\n");
-    let again = run(exec(&id, &[], script));
+    let without = ["--grace", "0s"];
+    assert_eq!(run(exec(&id, &without, script)).text(), "out\n");
+    let again = run(exec(&id, &without, script));
     assert_eq!((again.code, again.text(), times()), (3, "", 1), "{again:?}");
     assert!(
         again

@@ -106,8 +106,8 @@ fn any_signal_is_sent_by_name_and_sigkill_is_immediate() {
 fn a_beginning_that_several_ids_have_is_refused_and_lists_them() {
     let testbed = Testbed::new();
     let mark = Mark::new();
-    let one = endless(&testbed, &mark, &[], &["sleep", "1001"]);
-    let options = ["--env", mark.variable()];
+    let one = endless(&testbed, &mark, &["--grace", "0s"], &["sleep", "1001"]);
+    let options = ["--grace", "0s", "--env", mark.variable()];
     let other = Running::start(testbed.exec_with(&options, ["sleep", "1002"]), Input::Open);
     mark.await_processes(2);
     // Their ids begin with the time.

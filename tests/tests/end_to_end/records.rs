@@ -521,8 +521,8 @@ fn records_of_a_killed_client_are_written_without_delay() {
     for killed in 1..=TIMES {
         let mark = Mark::new();
         let began = Instant::now();
-        let exec = testbed.exec_with(&["--env", mark.variable()], ["sleep", "300"]);
-        let running = Running::start(exec, Input::Open);
+        let options = ["--grace", "0s", "--env", mark.variable()];
+        let running = Running::start(testbed.exec_with(&options, ["sleep", "300"]), Input::Open);
         poll("it runs", || (!mark.processes().is_empty()).then_some(()));
         // The drop kills the client, which closes no session.
         drop(running);

@@ -83,7 +83,7 @@ fn the_escapes_leave_list_and_do_not_detach_without_a_grace() {
     let testbed = Testbed::new();
     let (pty, mark) = (Pty::new(80, 24), Mark::new());
     let before = pty.modes();
-    let options = ["-t", "--env", mark.variable()];
+    let options = ["-t", "--grace", "0s", "--env", mark.variable()];
     let client = start(&testbed, &pty, &options, "echo ready; exec cat");
     pty.type_keys(b"~?");
     pty.await_shown("  ~.  end the command and leave\r\n");

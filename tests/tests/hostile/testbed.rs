@@ -128,7 +128,8 @@ impl Testbed {
         ran
     }
 
-    /// Runs a traced command that leaves `name` as its mark and echoes its input.
+    /// Runs a traced command that leaves `name` as its mark and echoes its input. Without a grace: the end of its session
+    /// is the end of it.
     pub(crate) async fn visit(&self, client: &Client, name: &str) -> Visit {
         let script = "echo \"$1\" >>\"$0\"; exec cat";
         let command = Command::new("sh")
@@ -136,6 +137,7 @@ impl Testbed {
             .arg(script)
             .arg(self.marks())
             .arg(name)
+            .grace(Duration::ZERO)
             .trace(true);
         let mut stdout = Vec::new();
         let ended = async {
