@@ -165,6 +165,7 @@ async fn close(client: &Client, outcome: &Result<Ending, CliError>) {
 /// Runs one command with this process's standard streams.
 async fn run_attached(
     client: &Client,
+    connection: Arc<Connection>,
     command: Command,
     graces: Graces,
     streams: Streams,
@@ -172,7 +173,6 @@ async fn run_attached(
 ) -> Result<Ending, CliError> {
     let grace = graces.session;
     let mut command = command.grace(grace).kill_grace(graces.kill);
-    let connection = Arc::<Connection>::default();
     if !grace.is_zero() {
         command = command.on_recovery(connection.notices());
     }

@@ -18,6 +18,11 @@ use crate::hosts::{self, Hosts};
 use crate::runtime::runtime;
 use crate::{identity, relay_connection, signals, ticket_file};
 
+/// Tells that connecting takes long.
+pub(crate) fn tell_waiting(error: &ConnectError, left: Duration) {
+    stderr_line!("baton: {error}; trying for {} s more", left.as_secs());
+}
+
 /// A client, and its public key for error messages.
 pub(crate) struct RemoteClient {
     pub(crate) client: Client,
@@ -27,10 +32,7 @@ pub(crate) struct RemoteClient {
 impl RemoteClient {
     /// Reads ticket and key. Does not connect. Prints a line when connecting takes long.
     pub(crate) fn new(args: RemoteArgs, recorder: Recorder) -> Result<Self, CliError> {
-        let on_waiting = |error: &ConnectError, left: Duration| {
-            stderr_line!("baton: {error}; trying for {} s more", left.as_secs());
-        };
-        Self::with_notice(args, recorder, Arc::new(on_waiting))
+        Self::with_notice(args, recorder, Arc::new(tell_waiting))
     }
 
     /// As [`new`](Self::new), with another notice when connecting takes long.

@@ -22,13 +22,15 @@ pub(crate) fn main(args: AttachArgs) -> Result<i32, CliError> {
     logging::errors_only();
     // As in `exec`.
     let runtime = ManuallyDrop::new(runtime()?);
-    let remote = ManuallyDrop::new(RemoteClient::new(args.remote, Recorder::off())?);
+    let connection = Arc::<Connection>::default();
+    let remote = RemoteClient::with_notice(args.remote, Recorder::off(), connection.waiting())?;
+    let remote = ManuallyDrop::new(remote);
     let outcome = runtime.block_on(async {
         let form = EventForm {
             json: args.json,
             max_output: args.max_output,
         };
-        let outcome = attach(&remote.client, &args.id, args.tty, form).await;
+        let outcome = attach(&remote.client, connection, &args.id, args.tty, form).await;
         close(&remote.client, &outcome).await;
         outcome
     });
@@ -36,10 +38,15 @@ pub(crate) fn main(args: AttachArgs) -> Result<i32, CliError> {
     Ok(ending.exit_code())
 }
 
-async fn attach(client: &Client, id: &str, uses_terminal: bool, form: EventForm) -> Result<Ending, CliError> {
+async fn attach(
+    client: &Client,
+    connection: Arc<Connection>,
+    id: &str,
+    uses_terminal: bool,
+    form: EventForm,
+) -> Result<Ending, CliError> {
     let mut outputs = EventOutput::open(form, JsonLines::default())?;
     let mut stop = StopSignals::new();
-    let connection = Arc::<Connection>::default();
     let attaching = async {
         let process = kill::resolve(client, id).await?;
         Ok::<_, CliError>(client.attach(process, 0).await?)

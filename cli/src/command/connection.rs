@@ -4,9 +4,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use baton_core_client::{OnRecovery, Recovery};
+use baton_core_client::{OnRecovery, OnWaiting, Recovery};
 
 use crate::raw_terminal::line_start;
+use crate::remote::tell_waiting;
 use crate::terminal::is_colored;
 
 /// The connection of one command with a grace.
@@ -31,6 +32,17 @@ impl Connection {
                     "{}{dim}baton: the connection is lost; the command goes on, reconnecting{plain}",
                     line_start()
                 );
+            }
+        })
+    }
+
+    /// Tells that connecting takes long. A loss has its own line: then this tells nothing, because what it knows of the
+    /// time that is left is that of one attempt.
+    pub(super) fn waiting(self: &Arc<Self>) -> OnWaiting {
+        let connection = Arc::clone(self);
+        Arc::new(move |error, left| {
+            if connection.left(Duration::ZERO).is_none() {
+                tell_waiting(error, left);
             }
         })
     }

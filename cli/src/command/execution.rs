@@ -2,11 +2,13 @@
 
 use std::io::{self, IsTerminal as _};
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_core_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
+use super::connection::Connection;
 use super::{Graces, Streams, TerminalUse, close, detached, run_attached, show_trace};
 use crate::args::{RemoteArgs, WaterfallDetail};
 use crate::error::CliError;
@@ -54,11 +56,16 @@ impl Execution {
         // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
         // keys included, before another process gets it.
         let runtime = ManuallyDrop::new(runtime()?);
-        let remote = ManuallyDrop::new(RemoteClient::new(remote, recorder)?);
+        let connection = Arc::<Connection>::default();
+        let remote = RemoteClient::with_notice(remote, recorder, connection.waiting())?;
+        let remote = ManuallyDrop::new(remote);
         let outcome = runtime.block_on(async {
             let outcome = match is_detached {
                 true => detached::start(&remote.client, command, graces, json, &record_to).await,
-                false => run_attached(&remote.client, command, graces, streams, Some(record_to)).await,
+                false => {
+                    let (client, record_to) = (&remote.client, Some(record_to));
+                    run_attached(client, connection, command, graces, streams, record_to).await
+                }
             };
             close(&remote.client, &outcome).await;
             outcome

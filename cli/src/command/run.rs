@@ -3,7 +3,7 @@
 //! Each role has its own thread and runtime, as it has its own process otherwise.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         kill: KILL_GRACE_DEFAULT,
     };
     let outcome = runtime.block_on(async {
-        let outcome = run_attached(&client, command, graces, Streams::PIPES, None).await;
+        let outcome = run_attached(&client, Arc::default(), command, graces, Streams::PIPES, None).await;
         client.close().await;
         outcome
     });

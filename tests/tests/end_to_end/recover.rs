@@ -135,7 +135,7 @@ fn a_client_that_gives_up_says_so_and_another_attaches() {
         "--grace",
         "4s",
         "--connect-timeout",
-        "0s",
+        "2s",
         "--env",
         mark.variable(),
     ];
@@ -149,6 +149,8 @@ fn a_client_that_gives_up_says_so_and_another_attaches() {
     for said in ["could not attach to its command", "baton attach ID"] {
         assert!(lost.stderr.contains(said), "{lost:?}");
     }
+    // One line of the loss, and one of the end.
+    assert!(!lost.stderr.contains("trying for"), "{lost:?}");
     mark.await_gone();
     (testbed.relay, _) = relay(&testbed.home, &testbed.relay_address.to_string(), &[]);
     testbed.await_registration();
