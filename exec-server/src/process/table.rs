@@ -329,7 +329,10 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.release();
+        // A released one may be dropped with its thread, when tokio's clock is gone.
+        if self.stage != RegistrationStage::Released {
+            self.release();
+        }
     }
 }
 
