@@ -1,14 +1,13 @@
 //! A relay that is killed or stopped, and then started again on its port: the time from its start until a command has
 //! run.
 
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Unit};
-use baton_support::limits::{START_PATIENCE, STOP_PATIENCE};
-use baton_support::process::{RunningProgram, Stack, baton, isolated};
+use baton_support::limits::STOP_PATIENCE;
+use baton_support::process::Stack;
 
 use crate::{Plan, exec, failure};
 
@@ -28,7 +27,6 @@ const UP: Duration = Duration::from_millis(1_100);
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let mut stack = Stack::start(None)?;
     let (key, ticket) = (stack.client_key(), stack.ticket().to_string());
-    let address = stack.relay_url().trim_start_matches("http://").to_owned();
     let mut took = Vec::with_capacity(plan.restarts);
     for n in 0..plan.restarts {
         sleep(UP);
@@ -36,14 +34,8 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
             stack.relay.terminate();
             stack.relay.wait(STOP_PATIENCE)?;
         }
-        let mut command = isolated(Command::new(baton()?), None);
-        command.args(["relay", "--listen", &address]);
-        let down = Instant::now();
         // Kills the relay of every second round; the others have ended.
-        stack.relay.kill();
-        sleep(DOWN[n % DOWN.len()].saturating_sub(down.elapsed()));
-        stack.relay = RunningProgram::start("relay", command)?;
-        stack.relay.line_after("listening on ", START_PATIENCE)?;
+        stack.restart_relay(DOWN[n % DOWN.len()])?;
         let began = Instant::now();
         if let Some(stderr) = failure(exec(&ticket, &key)?)? {
             return Err(format!("after restart {n}: {stderr}").into());

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -82,12 +84,7 @@ impl Stack {
             format!("{public} test continue\n"),
         )?;
 
-        let mut command = isolated(Command::new(baton), collector);
-        command.args(["relay", "--listen", "127.0.0.1:0"]);
-        command.env(STATE_HOME, dir.path());
-        let mut relay = RunningProgram::start("relay", command)?;
-        let address = relay.line_after("listening on ", START_PATIENCE)?;
-
+        let (relay, address) = start_relay(baton, "127.0.0.1:0", dir.path(), collector)?;
         let url = format!("http://{address}");
         let (exec_server, ticket) =
             start_exec_server(baton, &url, dir.path(), "exec_server_key", collector, prepare)?;
@@ -107,6 +104,20 @@ impl Stack {
     /// [`StackError`].
     pub fn another_exec_server(&self, name: &str) -> Result<(RunningProgram, String), StackError> {
         start_exec_server(baton()?, &self.url, self.dir.path(), name, None, |_, _| {})
+    }
+
+    /// Kills the relay, unless it has ended, and starts another on its port, which exports nothing, when `down` has
+    /// passed since this call. Returns once it listens.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub fn restart_relay(&mut self, down: Duration) -> Result<(), StackError> {
+        let began = Instant::now();
+        self.relay.kill();
+        sleep(down.saturating_sub(began.elapsed()));
+        let address = self.url.trim_start_matches("http://");
+        (self.relay, _) = start_relay(baton()?, address, self.dir.path(), None)?;
+        Ok(())
     }
 
     /// The URL of the relay.
@@ -166,6 +177,21 @@ fn keygen(baton: &Path, file: &Path) -> io::Result<String> {
 
 /// The variable below which a process has its spool.
 const STATE_HOME: &str = "XDG_STATE_HOME";
+
+/// Returns it and its address.
+fn start_relay(
+    baton: &Path,
+    listen: &str,
+    dir: &Path,
+    collector: Option<&str>,
+) -> Result<(RunningProgram, String), StackError> {
+    let mut command = isolated(Command::new(baton), collector);
+    command.args(["relay", "--listen", listen]);
+    command.env(STATE_HOME, dir);
+    let mut relay = RunningProgram::start("relay", command)?;
+    let address = relay.line_after("listening on ", START_PATIENCE)?;
+    Ok((relay, address))
+}
 
 fn start_exec_server(
     baton: &Path,
