@@ -10,6 +10,7 @@
 //! * [`ssh`]: a private OpenSSH server, and clients of it;
 //! * [`link`]: a link of high latency and low bandwidth;
 //! * [`network`]: a loopback with a chosen congestion control;
+//! * [`records`]: the records of an exec-server, counted;
 //! * [`sink`]: an OTLP receiver that counts spans and drops them;
 //! * [`limits`]: timeouts and bounds.
 
@@ -20,6 +21,7 @@ pub mod link;
 pub mod machine;
 pub mod network;
 pub mod options;
+pub mod records;
 mod report;
 pub mod row;
 pub mod run;

@@ -10,13 +10,14 @@
 
 mod mix;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_bench::options::parse;
+use baton_bench::records;
 use baton_bench::run::main as run_main;
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Run, Unit};
@@ -94,7 +95,7 @@ impl Soak {
         let samples = runtime.block_on(self.loops(&stack))?;
         let took = began.elapsed();
         runtime.block_on(client(&stack)?.records().flush(0))?;
-        let recorded = records(&state)?;
+        let recorded = records::count(&state)?;
         stack.stop()?;
 
         let count = |id: &str, what: &str, value: f64, bar| {
@@ -194,18 +195,4 @@ impl Soak {
 fn client(stack: &Stack) -> Result<Client, Failure> {
     let key = Seed::read(&stack.client_key())?.client_key()?;
     Ok(Client::new(stack.ticket().parse()?, key))
-}
-
-/// The number of process records in the database of `state`. Fails if two records have the same id.
-fn records(state: &Path) -> Result<usize, Failure> {
-    let database = rusqlite::Connection::open(state.join("baton.db"))?;
-    let [records, ids] = ["count(*)", "count(distinct id)"].map(|what| {
-        database.query_row(&format!("select {what} from processes"), [], |row| {
-            row.get::<_, i64>(0)
-        })
-    });
-    match (records?, ids?) {
-        (records, ids) if records == ids => Ok(usize::try_from(records)?),
-        (records, ids) => Err(format!("{records} records of {ids} processes").into()),
-    }
 }
