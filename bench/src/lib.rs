@@ -11,6 +11,7 @@
 //! * [`link`]: a link of high latency and low bandwidth;
 //! * [`network`]: a loopback with a chosen congestion control;
 //! * [`records`]: the records of an exec-server, counted;
+//! * [`packages`]: installs peers with apt-get;
 //! * [`sink`]: an OTLP receiver that counts spans and drops them;
 //! * [`limits`]: timeouts and bounds.
 
@@ -21,6 +22,7 @@ pub mod link;
 pub mod machine;
 pub mod network;
 pub mod options;
+pub mod packages;
 pub mod records;
 mod report;
 pub mod row;

@@ -14,6 +14,7 @@ use baton_support::process::{ProgramError, RunningProgram};
 use tempfile::TempDir;
 
 use crate::limits::START_POLL;
+use crate::packages::{self, PackageError, is_root, succeed};
 
 /// The cipher of both directions: the fastest of OpenSSH on a processor with AES instructions.
 pub const CIPHER: &str = "aes128-gcm@openssh.com";
@@ -31,8 +32,8 @@ pub enum SshError {
     #[error("OpenSSH is not installed ({0}); as root, --install-ssh installs it with apt-get")]
     Missing(String),
     /// It could not be installed.
-    #[error("OpenSSH could not be installed: {0}")]
-    Install(String),
+    #[error(transparent)]
+    Install(#[from] PackageError),
     /// A file, key or port could not be set up.
     #[error("cannot set up OpenSSH: {0}")]
     Setup(#[from] io::Error),
@@ -109,7 +110,7 @@ impl Ssh {
     /// [`SshError`].
     pub fn master(&self, name: &str, route: Route) -> Result<Master, SshError> {
         let socket = self.dir.path().join(name);
-        let config = self.dir.path().join(CONFIG);
+        let config = self.config();
         let mut command = self.client();
         command.args(["-M", "-N", "-S"]).arg(&socket);
         if route == Route::Jump {
@@ -149,8 +150,13 @@ impl Ssh {
 
     fn client(&self) -> Command {
         let mut ssh = Command::new("ssh");
-        ssh.arg("-F").arg(self.dir.path().join(CONFIG));
+        ssh.arg("-F").arg(self.config());
         ssh
+    }
+
+    /// The configuration file for `ssh -F`. Its hosts `target` and `jump` are both the server.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join(CONFIG)
     }
 
     /// The server's port on loopback.
@@ -187,26 +193,8 @@ const CONFIG: &str = "ssh_config";
 /// # Errors
 /// [`SshError::Install`].
 pub fn install() -> Result<(), SshError> {
-    if find().is_ok() {
-        return Ok(());
-    }
-    if !is_root() {
-        return Err(SshError::Install("only root can".to_owned()));
-    }
-    for arguments in [
-        &["update", "-qq"][..],
-        &[
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "openssh-server",
-            "openssh-client",
-        ],
-    ] {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        succeed(&mut apt).map_err(|error| SshError::Install(error.to_string()))?;
+    if find().is_err() {
+        packages::install(&["openssh-server", "openssh-client"])?;
     }
     find().map(drop)
 }
@@ -249,19 +237,6 @@ fn wait_until(is_up: impl Fn() -> bool, program: &mut RunningProgram) -> Result<
     Ok(())
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-fn succeed(command: &mut Command) -> io::Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(io::Error::other(format!("{command:?} failed: {stderr}")))
-}
-
 /// `SHLVL=2` keeps bash from reading the user's start-up file, as the top-level shell of an ssh connection does. The
 /// cost of that file is not a cost of ssh.
 fn server_config(dir: &Path, port: u16) -> String {
@@ -282,6 +257,7 @@ fn server_config(dir: &Path, port: u16) -> String {
          Compression no\n\
          Ciphers {CIPHER}\n\
          SetEnv SHLVL=2\n\
+         Subsystem sftp internal-sftp\n\
          MaxStartups 100\n\
          MaxSessions 100\n\
          LogLevel ERROR\n"
