@@ -9,7 +9,8 @@ use baton_bench::ProcessSets;
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) shared: baton_bench::Options,
-    /// Copy between two directories in this one [default: the directory for temporary files]
+    /// Copy between two directories in this one [default: /dev/shm if 4 GB are free there, else the directory for
+    /// temporary files]
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
     /// Install OpenSSH, rsync and git with apt-get where they are missing; takes root
@@ -30,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) git: ProcessSets,
     /// Bytes of the file.
     pub(crate) file_bytes: u64,
-    /// Sets of each direction of copying it.
+    /// Sets of each direction of copying it. Few, because one upload by scp takes ten seconds and more.
     pub(crate) copy: ProcessSets,
     /// Directories of 100 files of 4 KiB each.
     pub(crate) small_directories: u32,
@@ -46,11 +47,11 @@ impl Plan {
         tree_parts: 20,
         rsync: sets(6),
         commits: 5_000,
-        git: sets(9),
+        git: sets(12),
         file_bytes: 1 << 30,
-        copy: sets(6),
+        copy: sets(3),
         small_directories: 100,
-        copy_tree: sets(6),
+        copy_tree: sets(9),
         resamples: 2_000,
     };
 

@@ -177,15 +177,23 @@ async fn follow(
 ) -> Result<(), Failure> {
     let (mut run, stdin) = client.start(command).await?;
     drop(stdin);
+    let mut lost = 0;
     while let Some(event) = run.next().await? {
         match event {
             Event::Stdout(data) => output.take(&data),
+            Event::Gap { events } => {
+                output.gap();
+                lost += events;
+            }
             Event::Exited { status, .. } => exits.push(status),
             Event::Started { .. } | Event::Closed { truncated: false, .. } => {}
             other => return Err(format!("{other:?}").into()),
         }
     }
-    Ok(())
+    match lost {
+        0 => Ok(()),
+        events => Err(format!("{events} events of output were lost").into()),
+    }
 }
 
 async fn echo(client: &Client, commands: usize, width: usize) -> Result<Vec<f64>, Failure> {

@@ -93,6 +93,7 @@ pub(super) struct Checked {
     number: u32,
     bytes: u64,
     wrong: u64,
+    has_gap: bool,
 }
 
 impl Checked {
@@ -101,14 +102,24 @@ impl Checked {
             number,
             bytes: 0,
             wrong: 0,
+            has_gap: false,
         }
     }
 
     pub(super) fn take(&mut self, data: &[u8]) {
+        if self.has_gap {
+            self.bytes += data.len() as u64;
+            return;
+        }
         for byte in data {
             self.wrong += u64::from(*byte != byte_at(self.number, self.bytes));
             self.bytes += 1;
         }
+    }
+
+    /// Output is missing here. Bytes behind it are counted and not compared, because their offset is not known.
+    pub(super) fn gap(&mut self) {
+        self.has_gap = true;
     }
 
     /// Bytes that differ from the whole output, which has this many.
