@@ -175,6 +175,7 @@ impl Cloning {
             environment: Environment::new(Some(Arc::clone(&self.environment)), Vec::new()),
             cwd: None,
             terminal: false,
+            cgroup: None,
         };
         let stdin = match input {
             Input::Null => None,

@@ -1,6 +1,7 @@
 //! The program of a child, and its arguments.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use crate::environment::Environment;
 
@@ -18,4 +19,7 @@ pub struct Image {
     /// Its standard input is a terminal, which becomes its controlling terminal: it leads a session of its own, and not
     /// only a process group.
     pub terminal: bool,
+    /// The directory of the cgroup v2 that it is created in, close-on-exec; `None` is this process's own. Closed when the
+    /// child has been created.
+    pub cgroup: Option<OwnedFd>,
 }

@@ -126,6 +126,7 @@ fn probe(spawner: &CloneSpawner) -> Result<(), CloneUnavailable> {
         environment: Environment::new(None, Vec::new()),
         cwd: None,
         terminal: false,
+        cgroup: None,
     };
     let child = match spawner.spawn(image, [stdio.as_fd(); 3]) {
         Ok(child) => child,

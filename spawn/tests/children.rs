@@ -34,6 +34,7 @@ fn image(argv: &[&str]) -> Image {
         environment: Environment::new(None, Vec::new()),
         cwd: None,
         terminal: false,
+        cgroup: None,
     }
 }
 
@@ -108,6 +109,7 @@ fn a_child_with_a_terminal_leads_a_session_that_the_terminal_controls() {
         let childs = ioctl_tiocgptpeer(&terminal, flags).unwrap();
         let image = Image {
             terminal: true,
+            cgroup: None,
             // The session, the terminal's foreground process group.
             ..image(&[
                 "/bin/sh",

@@ -98,6 +98,7 @@ fn run(selected: &Selected) -> (Child, Option<i32>) {
         environment: Environment::new(None, Vec::new()),
         cwd: None,
         terminal: false,
+        cgroup: None,
     };
     let stdio = [reader.as_fd(), writer.as_fd(), writer.as_fd()];
     let child = selected.spawner.spawn(image, stdio).unwrap();

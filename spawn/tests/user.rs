@@ -36,6 +36,7 @@ fn image(argv: &[&str]) -> Image {
         environment: Environment::new(None, vec![path]),
         cwd: None,
         terminal: false,
+        cgroup: None,
     }
 }
 

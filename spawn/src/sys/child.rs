@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, c_int, c_void};
+use std::os::fd::RawFd;
 use std::sync::atomic::{Ordering, fence};
 
 use syscalls::{Errno, Sysno, syscall0, syscall1, syscall2, syscall3, syscall4};
@@ -55,7 +56,8 @@ pub(super) enum OtherDescriptors {
     CloseOnExec = libc::CLOSE_RANGE_CLOEXEC as isize,
 }
 
-/// Becomes the program. `is_cleared`: this child has none of the parent's signal handlers.
+/// Becomes the program. `is_cleared`: this child has none of the parent's signal handlers, and was created in its
+/// cgroup.
 pub(super) fn execute(
     plan: &ExecPlan,
     is_cleared: bool,
@@ -75,8 +77,14 @@ pub(super) fn execute(
     Err(exec(plan, &plan.image.program))
 }
 
-/// Leaves the parent's process group, signal handlers and terminal.
+/// Leaves the parent's cgroup, process group, signal handlers and terminal.
 fn isolate(plan: &ExecPlan, is_cleared: bool) -> Result<(), Errno> {
+    if let Some(cgroup) = plan.cgroup
+        && !is_cleared
+    {
+        // No error of an exec, for which the program would be blamed.
+        join(cgroup).map_err(|_| Errno::ENODEV)?;
+    }
     // SAFETY: neither call has a pointer.
     unsafe {
         match plan.image.terminal {
@@ -92,6 +100,30 @@ fn isolate(plan: &ExecPlan, is_cleared: bool) -> Result<(), Errno> {
         give_up_terminal();
     }
     Ok(())
+}
+
+/// Moves this process, which has one thread, to a cgroup.
+fn join(cgroup: RawFd) -> Result<(), Errno> {
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    let this_process = b"0";
+    // SAFETY: a string that ends, and a buffer whose length is given.
+    unsafe {
+        let members = syscall4(
+            Sysno::openat,
+            cgroup as usize,
+            c"cgroup.procs".as_ptr().addr(),
+            flags as usize,
+            0,
+        )?;
+        let joined = syscall3(
+            Sysno::write,
+            members,
+            this_process.as_ptr().addr(),
+            this_process.len(),
+        );
+        let _ = syscall1(Sysno::close, members);
+        joined.map(drop)
+    }
 }
 
 fn chdir(directory: &CStr) -> Result<(), Errno> {

@@ -43,13 +43,14 @@ pub(crate) struct Cloned {
 
 /// Creates a child. The [`ChildMemory`] is returned to `pool`.
 pub(crate) fn clone(
-    image: Image,
+    mut image: Image,
     inherited: InheritedState,
     stdio: [BorrowedFd<'_>; 3],
     pool: &StackPool,
 ) -> io::Result<Cloned> {
     let leads_session = image.terminal;
-    let plan = ExecPlan::new(image, inherited, stdio);
+    let cgroup = image.cgroup.take();
+    let plan = ExecPlan::new(image, cgroup.as_ref(), inherited, stdio);
     let memory = Arc::new(ChildMemory::new(plan, pool.stack()?));
     let mut pidfd: RawFd = -1;
     let at = Instant::now();
@@ -105,9 +106,10 @@ fn adopt(pid: Pid, pidfd: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::CStr;
-    use std::fs::File;
+    use std::ffi::{CStr, CString};
+    use std::fs::{self, File};
     use std::os::fd::AsFd as _;
+    use std::path::Path;
     use std::sync::Mutex;
     use std::time::Duration;
 
@@ -134,6 +136,10 @@ mod tests {
     }
 
     fn clone_with(spawner: &CloneSpawner, arguments: &[&CStr]) -> Child {
+        clone_in(spawner, arguments, None)
+    }
+
+    fn clone_in(spawner: &CloneSpawner, arguments: &[&CStr], cgroup: Option<OwnedFd>) -> Child {
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();
         let image = Image {
             program: arguments[0].to_owned(),
@@ -141,6 +147,7 @@ mod tests {
             environment: Environment::new(None, Vec::new()),
             cwd: None,
             terminal: false,
+            cgroup,
         };
         spawner.spawn(image, [null.as_fd(); 3]).unwrap()
     }
@@ -173,6 +180,34 @@ mod tests {
             // Where this fails with clone3, this machine does not have clone3.
             assert_eq!(is_cleared, Some(enter::HAS_CLONE3.load(Ordering::Relaxed)));
         }
+    }
+
+    #[test]
+    fn children_are_in_their_cgroup_before_their_exec_without_clone3_too() {
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let directory = format!("baton-spawn-{}", std::process::id());
+        let made = mounts.into_iter().map(|mount| mount.join(&directory));
+        let mut made = made.filter(|path| path.with_file_name("cgroup.procs").exists());
+        let Some(path) = made.find(|path| fs::create_dir(path).is_ok()) else {
+            return println!("not checked: there is no writable cgroup v2 file system here");
+        };
+        let spawner = spawner();
+        let look = format!("grep -q '^0::.*/{directory}$' /proc/self/cgroup");
+        let look = CString::new(look).unwrap();
+        let alone = CLONE3.lock();
+        let mut codes = Vec::new();
+        for has_clone3 in [false, true] {
+            enter::HAS_CLONE3.store(has_clone3, Ordering::Relaxed);
+            let cgroup = File::open(&path).unwrap();
+            let child = clone_in(&spawner, &[c"/bin/sh", c"-c", &look], Some(cgroup.into()));
+            codes.push(code(child.pid));
+        }
+        drop(alone);
+        // What has ended leaves the cgroup a moment later.
+        while fs::remove_dir(&path).is_err() {
+            std::thread::yield_now();
+        }
+        assert_eq!(codes, [Some(0), Some(0)]);
     }
 
     #[test]

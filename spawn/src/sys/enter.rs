@@ -1,9 +1,10 @@
-//! Creates the child by clone3(2), which can reset this process's signal handlers in the child, or by clone(2) where
-//! clone3 is not available or refused. After clone(2) the child resets the handlers itself, which takes about 60 system
-//! calls.
+//! Creates the child by clone3(2), which can reset this process's signal handlers in the child and create it in a cgroup,
+//! or by clone(2) where clone3 is not available or refused. After clone(2) the child resets the handlers itself, which
+//! takes about 60 system calls, and joins its cgroup itself.
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,9 @@ const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
 
 /// CLONE_CLEAR_SIGHAND, since Linux 5.5.
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// CLONE_INTO_CGROUP, since Linux 5.7.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// False once clone3 has failed.
 pub(super) static HAS_CLONE3: AtomicBool = AtomicBool::new(true);
@@ -70,7 +74,7 @@ fn valid(pid: c_int) -> io::Result<Pid> {
     Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The kernel's `struct clone_args`, as of its first version.
+/// The kernel's `struct clone_args`.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[repr(C)]
 struct Arguments {
@@ -82,6 +86,10 @@ struct Arguments {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    // Linux 5.3, the first with clone3, knows the fields up to here.
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
 
 /// # Safety
@@ -91,8 +99,12 @@ struct Arguments {
 unsafe fn clone3(memory: &ChildMemory, pidfd: &mut RawFd) -> Result<c_int, Errno> {
     memory.is_cleared.store(true, Ordering::Release);
     let (stack, stack_size) = memory.stack.range();
+    let (of_cgroup, cgroup, size) = match memory.plan.cgroup {
+        None => (0, 0, offset_of!(Arguments, set_tid)),
+        Some(cgroup) => (INTO_CGROUP, cgroup as u64, size_of::<Arguments>()),
+    };
     let arguments = Arguments {
-        flags: FLAGS as u64 | CLEAR_SIGHAND,
+        flags: FLAGS as u64 | CLEAR_SIGHAND | of_cgroup,
         pidfd: ptr::from_mut(pidfd).addr() as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -100,10 +112,13 @@ unsafe fn clone3(memory: &ChildMemory, pidfd: &mut RawFd) -> Result<c_int, Errno
         stack: stack as u64,
         stack_size: stack_size as u64,
         tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup,
     };
     // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel reads `arguments` and
     // writes to `pidfd` before this returns.
-    let returned = unsafe { jump(&arguments, ptr::from_ref(memory).cast()) };
+    let returned = unsafe { jump(&arguments, size, ptr::from_ref(memory).cast()) };
     match returned {
         1.. => Ok(returned as c_int),
         _ => Err(Errno::new(-returned as i32)),
@@ -120,9 +135,9 @@ unsafe fn clone3(_: &ChildMemory, _: &mut RawFd) -> Result<c_int, Errno> {
 ///
 /// # Safety
 ///
-/// As [`enter`].
+/// As [`enter`], and `size` is at most that of `arguments`.
 #[cfg(target_arch = "x86_64")]
-unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
+unsafe fn jump(arguments: &Arguments, size: usize, memory: *const c_void) -> isize {
     let returned: isize;
     // SAFETY: by the caller. The kernel changes only rax, rcx and r11; the values that the child uses are in other
     // registers. The top of its stack is page-aligned, as the call requires.
@@ -140,7 +155,7 @@ unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
             main = in(reg) child::main as *const (),
             inout("rax") libc::SYS_clone3 => returned,
             in("rdi") ptr::from_ref(arguments),
-            in("rsi") size_of::<Arguments>(),
+            in("rsi") size,
             out("rcx") _,
             out("r11") _,
         );
@@ -152,9 +167,9 @@ unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
 ///
 /// # Safety
 ///
-/// As [`enter`].
+/// As [`enter`], and `size` is at most that of `arguments`.
 #[cfg(target_arch = "aarch64")]
-unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
+unsafe fn jump(arguments: &Arguments, size: usize, memory: *const c_void) -> isize {
     let returned: isize;
     // SAFETY: by the caller. The kernel changes only x0.
     unsafe {
@@ -170,7 +185,7 @@ unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
             memory = in(reg) memory,
             main = in(reg) child::main as *const (),
             inout("x0") ptr::from_ref(arguments) => returned,
-            in("x1") size_of::<Arguments>(),
+            in("x1") size,
             in("x8") libc::SYS_clone3,
         );
     }

@@ -35,11 +35,12 @@ const IN_CHILD: i32 = 1 << 16;
 
 /// Creates a child, and returns when it has executed its program.
 pub(crate) fn fork(
-    image: Image,
+    mut image: Image,
     inherited: InheritedState,
     stdio: [BorrowedFd<'_>; 3],
 ) -> Result<Pid, SpawnError> {
-    let plan = Arc::new(ExecPlan::new(image, inherited, stdio));
+    let cgroup = image.cgroup.take();
+    let plan = Arc::new(ExecPlan::new(image, cgroup.as_ref(), inherited, stdio));
     let childs = Arc::clone(&plan);
     let spawned = spawn(move || child::execute(&childs, false, OtherDescriptors::CloseOnExec, || ()));
     spawned.map_err(|error| failure(error, Arc::into_inner(plan)))
@@ -65,14 +66,15 @@ pub(super) struct UserPlan {
 
 /// Creates a child that becomes another user, and returns when it leads its process group.
 pub(crate) fn fork_as(
-    image: Image,
+    mut image: Image,
     user: User,
     inherited: InheritedState,
     stdio: [BorrowedFd<'_>; 3],
 ) -> Result<Forked, SpawnError> {
     let (report, childs_report) = report::report().map_err(SpawnError::NotCreated)?;
+    let cgroup = image.cgroup.take();
     let plan = Arc::new(UserPlan {
-        exec: ExecPlan::new(image, inherited, stdio),
+        exec: ExecPlan::new(image, cgroup.as_ref(), inherited, stdio),
         user,
         report: childs_report.as_raw_fd(),
     });
@@ -181,6 +183,7 @@ mod tests {
             environment: Environment::new(None, Vec::new()),
             cwd: None,
             terminal: false,
+            cgroup: None,
         };
         let user = User {
             uid: 65534,

@@ -1,7 +1,7 @@
 //! The memory that a child reads and writes before its exec.
 
 use std::ffi::{CStr, CString, c_char};
-use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
@@ -23,6 +23,9 @@ pub(super) struct ExecPlan {
     pub(super) environment: Vec<*const c_char>,
     /// Become descriptors 0, 1 and 2. None of them is below 3.
     pub(super) stdio: [RawFd; 3],
+    /// The directory of the child's cgroup. Open in this process until the child has been created; a child that joins
+    /// the cgroup has a copy.
+    pub(super) cgroup: Option<RawFd>,
 }
 
 // SAFETY: its pointers are into its own `image`, which does not change.
@@ -31,13 +34,20 @@ unsafe impl Send for ExecPlan {}
 unsafe impl Sync for ExecPlan {}
 
 impl ExecPlan {
-    pub(super) fn new(image: Image, inherited: InheritedState, stdio: [BorrowedFd<'_>; 3]) -> Self {
+    /// `cgroup` is that of the image.
+    pub(super) fn new(
+        image: Image,
+        cgroup: Option<&OwnedFd>,
+        inherited: InheritedState,
+        stdio: [BorrowedFd<'_>; 3],
+    ) -> Self {
         Self {
             arguments: pointers(image.arguments.iter().map(CString::as_c_str)),
             environment: pointers(image.environment.strings()),
             image,
             inherited,
             stdio: stdio.map(|fd| fd.as_raw_fd()),
+            cgroup: cgroup.map(|cgroup| cgroup.as_raw_fd()),
         }
     }
 }
@@ -57,7 +67,7 @@ pub(crate) struct ChildMemory {
     /// The kernel stores 0 when the child has left this memory; not if the child was killed before its first
     /// instruction.
     pub(super) present: AtomicU32,
-    /// The child starts without this process's signal handlers.
+    /// The child starts without this process's signal handlers, and in its cgroup.
     pub(super) is_cleared: AtomicBool,
     /// Why the child could not execute its program; 0: no error.
     pub(super) errno: AtomicI32,
