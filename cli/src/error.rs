@@ -17,7 +17,7 @@ use baton_core_client::{
     StartFailure, TicketError,
 };
 use baton_corpus::CorpusError;
-use baton_exec_server::{CloneUnavailable, UserError};
+use baton_exec_server::{CgroupError, CloneUnavailable, UserError};
 use baton_export::ExportError;
 use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
@@ -69,6 +69,8 @@ pub(crate) enum CliError {
     TicketExposed { path: PathBuf, exposure: Exposure },
     #[error("cannot run commands as the user {user} (--user): {error}")]
     User { user: String, error: UserError },
+    #[error("cannot use the cgroup {} (--cgroup): {error}", path.display())]
+    Cgroup { path: PathBuf, error: CgroupError },
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error(transparent)]

@@ -36,6 +36,7 @@ mod warm;
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
 pub use error::{AttachError, InvalidStart, RequestError, SignalError, StartError};
 pub use files::FilesService;
+pub use process::{CgroupError, Cgroups, MemoryUnavailable};
 pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};

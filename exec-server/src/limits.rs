@@ -204,6 +204,32 @@ pub const ENVIRONMENT_READ_MAX: usize = 8 * 1024 * 1024;
 /// The stack of the sweep's thread, of which there is one: some buffers of 2 KiB.
 pub const SWEEP_STACK: usize = 256 * 1024;
 
+/// Pause between two looks for orphans that have exited, where this process has to reap them. A look reads a file per
+/// process of the container, some 5 µs each. An orphan is a zombie for at most this time, so this many seconds' worth of
+/// them count against the limit on processes.
+pub const ORPHANS_EVERY: Duration = Duration::from_secs(1);
+
+/// Cgroups below that of one process that are removed with it, and whose processes are looked for. A command creates some
+/// only if it may write there, as a container runtime does. Protects the memory of one removal: some 100 bytes each.
+pub const CGROUP_TREE_MAX: usize = 1024;
+
+/// Names of cgroups that are tried, in case one is left of an earlier exec-server. Each has the next number, so a second
+/// try finds a free one unless a client has used one id for all its commands.
+pub const CGROUP_NAME_TRIES: u32 = 64;
+
+/// Cgroups of finished processes that are remembered, to be removed when their daemons have ended: some 80 bytes each,
+/// 320 KiB in all. Those beyond it are removed by the next exec-server.
+pub const CGROUPS_LEFT_MAX: usize = 4096;
+
+/// Cgroups that are tried in one turn. Protects the thread that tries: some 10 µs each.
+pub const CGROUPS_REMOVED_AT_ONCE: usize = 256;
+
+/// The first pause before a cgroup is tried again: the time that the kernel needs to end a process.
+pub const CGROUP_RETRY_FIRST: Duration = Duration::from_millis(10);
+
+/// The longest such pause, after which a cgroup whose daemon has ended is removed. The pauses double.
+pub const CGROUP_RETRY_LONGEST: Duration = Duration::from_secs(5);
+
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end the processes that got
 /// SIGKILL.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use baton_spawn::Method as SpawnMethod;
 
 use crate::limits::{GRACE_MAX, MAX_PROCESSES};
+use crate::process::Cgroups;
 
 /// The settings of an [`ExecService`](crate::ExecService).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,13 @@ pub struct Settings {
     /// ([`ClientOptions::user`](baton_channel::allow::ClientOptions::user)); `None`: this process's own. Each start is
     /// refused while [`check_user`](crate::check_user) is an error. With a user, clients are refused the file services.
     pub user: Option<String>,
+    /// Every process gets a cgroup of its own below this directory, by which it is killed with all its descendants;
+    /// `None`: processes stay in this process's cgroup, and descendants are found in /proc alone.
+    pub cgroups: Option<Cgroups>,
+    /// Reaps every child of this process that the service has not created: for a process that gets the orphans of
+    /// commands, because it is the first one of a container, or a subreaper. The program must create no children beside
+    /// the service, whose exit status would be lost. The service must be created in a tokio runtime with IO and time.
+    pub reap_orphans: bool,
 }
 
 /// The working directory of a command whose start names none.
@@ -48,6 +56,8 @@ impl Default for Settings {
             open_files: None,
             max_grace: GRACE_MAX,
             user: None,
+            cgroups: None,
+            reap_orphans: false,
         }
     }
 }

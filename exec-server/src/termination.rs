@@ -11,6 +11,7 @@ use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandEnd, CommandExit, Outcome};
 use baton_trace::family::FamilySummary;
 use baton_trace::w3c::Traceparent;
+use rustix::process::Signal;
 
 /// See the [module](self). Small, because the process table keeps hundreds of thousands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -33,6 +34,9 @@ pub struct Exit {
     pub status: Option<Status>,
     /// Why the exec-server was killing the process, if it was.
     pub stopped: Option<StopReason>,
+    /// Its cgroup says that the kernel has killed it because memory was used up. False where it has no cgroup of its own,
+    /// and where the exec-server has sent SIGKILL too.
+    pub out_of_memory: bool,
     /// When the exec-server observed the exit, in nanoseconds since the Unix epoch.
     pub at_unix_ns: u64,
     /// The `traceparent` of the `process` span in binary form, if the client may learn it.
@@ -72,6 +76,18 @@ pub enum StopReason {
     ServerFault,
 }
 
+/// Whether a process was killed because memory was used up. The kernel does that by SIGKILL, of which the exec-server may
+/// have sent one too. `says_cgroup` is called only if it decides.
+pub(crate) fn is_out_of_memory(
+    status: Status,
+    has_sent_sigkill: bool,
+    says_cgroup: impl FnOnce() -> bool,
+) -> bool {
+    let sigkill = Signal::KILL.as_raw();
+    let is_by_sigkill = matches!(status, Status::Signaled(signaled) if signaled.signal == sigkill);
+    is_by_sigkill && !has_sent_sigkill && says_cgroup()
+}
+
 impl Termination {
     /// The exit, once it is known.
     pub fn exit(&self) -> Option<&Exit> {
@@ -91,6 +107,7 @@ impl Exit {
             observed_unix_ns: self.at_unix_ns,
             trace,
             call_end: CallEnd::to_wire(call_end).into(),
+            out_of_memory: self.out_of_memory,
         }))
     }
 
@@ -144,6 +161,49 @@ impl StopReason {
         match self {
             Self::Call(end) => Some(end),
             Self::ServerFault => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_proto::exec::Signaled;
+
+    use super::*;
+
+    #[test]
+    fn only_a_sigkill_that_the_exec_server_did_not_send_is_out_of_memory_if_the_cgroup_says_so() {
+        let by = |signal| {
+            Status::Signaled(Signaled {
+                signal,
+                core_dumped: false,
+            })
+        };
+        assert!(is_out_of_memory(by(9), false, || true));
+        assert!(!is_out_of_memory(by(9), false, || false));
+        // A shell whose child was killed says so by 137, if at all.
+        for (status, has_sent_sigkill) in [(by(9), true), (by(15), false), (Status::Code(137), false)] {
+            assert!(!is_out_of_memory(status, has_sent_sigkill, || panic!(
+                "{status:?}"
+            )));
+        }
+    }
+
+    #[test]
+    fn the_client_is_told() {
+        for out_of_memory in [false, true] {
+            let exit = Exit {
+                seq: 3,
+                status: Some(Status::Code(0)),
+                stopped: None,
+                out_of_memory,
+                at_unix_ns: 7,
+                traceparent: None,
+            };
+            let Some(Kind::Exited(exited)) = exit.event(None) else {
+                panic!("no event")
+            };
+            assert_eq!(exited.out_of_memory, out_of_memory);
         }
     }
 }

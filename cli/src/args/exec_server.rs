@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_metadata::store::retention::Retention;
 
-use super::values::{grace, stop_timeout, up_to, utf8};
+use super::values::{grace, memory, stop_timeout, up_to, utf8};
 use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
 
 #[derive(clap::Args)]
@@ -69,6 +69,15 @@ pub(crate) struct ExecServerArgs {
     /// memory it uses but works in every sandbox, `auto` uses `clone` if a trial at the start succeeds
     #[arg(long, value_name = "HOW", value_enum, default_value_t = SpawnMethod::Auto)]
     pub(crate) spawn: SpawnMethod,
+    /// Give every command a cgroup of its own below this directory of a cgroup v2 file system, so that a kill reaches all
+    /// of its descendants. The exec-server has to own the directory, as a service of systemd with Delegate=yes owns that
+    /// of its unit, and no other exec-server uses it. Needs Linux 5.14
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cgroup: Option<PathBuf>,
+    /// Maximum memory of a command and its descendants, without swap: beyond it the kernel kills one of them. Needs
+    /// --cgroup, and the memory controller for the cgroups below its directory
+    #[arg(long, value_name = "SIZE", requires = "cgroup", value_parser = utf8(memory))]
+    pub(crate) memory_max: Option<usize>,
     /// Maximum number of running commands, of all clients together. A client's key may start a command while it runs
     /// fewer than three times the number of free slots, so one key alone gets three quarters. A command takes about 40
     /// KiB, or at most 4.3 MiB if its client stalls it on purpose: 4.4 GiB for 1024

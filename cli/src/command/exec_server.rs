@@ -3,6 +3,7 @@
 mod notice_log;
 mod users_log;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_core_client::Seed;
 use baton_exec_server::limits::GRACE_MAX;
-use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown, WarmService, check_user};
+use baton_exec_server::{Cgroups, CloneUnavailable, ExecServer, Settings, Shutdown, WarmService, check_user};
 use baton_trace::record::Side;
 use baton_trace::text::{counted, printable};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, child_subreaper, getpid, set_dumpable_behavior};
 use tokio::sync::watch;
 
 use self::notice_log::NoticeLog;
@@ -73,8 +74,9 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             dial_tokens: Some(dial_tokens),
             ..ServerConfig::default()
         };
+        // Before the ticket is published, because its readers may call at once.
+        let cgroups = cgroups(args.cgroup.as_deref(), args.memory_max)?;
         let server = Server::with_config(&args.relay, &seed, allow, config)?;
-        // Ready before the ticket is published, because its readers may call at once.
         let id = server.ticket().exec_server;
         // Logged before the registration, because the operator of a relay with --allow-servers needs the id.
         log_line!("the id of this exec-server is {id}");
@@ -93,6 +95,8 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             spawn: args.spawn.into(),
             max_grace: args.max_grace.unwrap_or(GRACE_MAX),
             user: args.user.clone(),
+            cgroups,
+            reap_orphans: adopts_orphans(),
             ..Settings::default()
         };
         let users_log = UsersLog::default();
@@ -151,6 +155,27 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     exporting.finish(&runtime()?, None);
     outcome?;
     Ok(0)
+}
+
+/// The cgroups of commands. Without the memory controller the owner is told what that means.
+fn cgroups(directory: Option<&Path>, memory_max: Option<usize>) -> Result<Option<Cgroups>, CliError> {
+    let Some(path) = directory else { return Ok(None) };
+    let opened = Cgroups::open(path, memory_max.map(|bytes| bytes as u64));
+    let cgroups = opened.map_err(|error| CliError::Cgroup {
+        path: path.to_owned(),
+        error,
+    })?;
+    if let Some(why) = cgroups.without_memory() {
+        log_line!("commands that run out of memory are not told apart from others that are killed: {why}");
+    }
+    Ok(Some(cgroups))
+}
+
+/// Whether the orphans of commands become children of this process: it is the first process of a container, or a
+/// program that has executed it has made it a subreaper.
+fn adopts_orphans() -> bool {
+    let is_subreaper = || child_subreaper().is_ok_and(|reaper| reaper.is_some());
+    getpid().is_init() || is_subreaper()
 }
 
 /// Keeps other processes of this user, including the commands that it runs, from reading keys and tickets in its

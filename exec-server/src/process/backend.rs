@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::child_io::{ChildInput, ChildOutput};
 use super::launch::Launch;
+use super::orphans::OwnChildren;
 use super::spawn::{Spawned, Spawner};
 use super::terminal::Terminal;
 use super::tree::Tree;
@@ -107,6 +108,12 @@ pub trait ProcessGroup: Send + 'static {
         Poll::Ready(0)
     }
 
+    /// Whether the kernel has killed a process of the tree because memory was used up; false if it does not say. The
+    /// leader must not be reaped before.
+    fn is_out_of_memory(&self) -> bool {
+        false
+    }
+
     /// Forgets the leader, which has exited. Its group is never signalled again.
     fn reap(&mut self);
 }
@@ -120,20 +127,23 @@ impl System {
     /// creates them.
     pub(crate) fn auto() -> Self {
         let inherited = InheritedState::capture(None);
-        Self::new(Selected::auto(inherited), inherited)
+        let children = Selected::auto(inherited);
+        Self(Arc::new(Spawner::new(children, inherited, None, None)))
     }
 
-    /// With the method and the limit on open files in `settings`.
+    /// With `settings`. Must be called in a tokio runtime if orphans are to be reaped.
     ///
     /// # Errors
     /// [`Settings::spawn`] does not work here.
     pub(crate) fn with(settings: &Settings) -> Result<Self, CloneUnavailable> {
         let inherited = InheritedState::capture(settings.open_files);
-        Ok(Self::new(settings.spawn.select(inherited)?, inherited))
-    }
-
-    fn new(children: Selected, inherited: InheritedState) -> Self {
-        Self(Arc::new(Spawner::new(children, inherited)))
+        let children = settings.spawn.select(inherited)?;
+        let own_children = settings.reap_orphans.then(OwnChildren::default);
+        // Without a handler for SIGCHLD nobody reaps them.
+        let own_children = own_children.filter(|own| own.reap_others().is_ok());
+        let cgroups = settings.cgroups.clone();
+        let spawner = Spawner::new(children, inherited, cgroups, own_children);
+        Ok(Self(Arc::new(spawner)))
     }
 
     /// How children are created.

@@ -51,7 +51,7 @@ use super::ticker::Wait;
 use crate::error::{RequestError, StartError, exit_status_lost};
 use crate::limits::{DETACHED_GRACE, KILL_GRACE, READS_PER_TURN};
 use crate::records::{Accepted, Records};
-use crate::termination::{Close, Exit, StopReason};
+use crate::termination::{Close, Exit, StopReason, is_out_of_memory};
 use crate::user::Users;
 
 /// The backend, table and settings that all processes of a server use. Clones share the table.
@@ -198,6 +198,7 @@ pub(crate) async fn run<B: Backend>(
         turn: OutputStream::Stdout,
         lifecycle: Lifecycle::new(begun, spawned, drain, family),
         kill: Kill::Idle,
+        has_sent_sigkill: false,
         kill_grace,
         timer: None,
         state: state.clone(),
@@ -287,6 +288,8 @@ struct Driver<B: Backend> {
     turn: OutputStream,
     lifecycle: Lifecycle,
     kill: Kill,
+    /// The process group has got SIGKILL from this process.
+    has_sent_sigkill: bool,
     /// The time that the client states between a signal that ends and SIGKILL.
     kill_grace: Duration,
     /// `None` for most processes, which never have a deadline.
@@ -436,6 +439,7 @@ impl<B: Backend> Driver<B> {
                 }
             }
             if self.kill.is_due(now) {
+                self.has_sent_sigkill = true;
                 self.group.signal(Signal::KILL);
                 self.group.kill_descendants(now);
             }
@@ -457,6 +461,7 @@ impl<B: Backend> Driver<B> {
             self.will_kill(clock::now(), self.kill_grace);
         }
         if signals.kills() {
+            self.has_sent_sigkill = true;
             self.will_kill(clock::now(), Duration::ZERO);
         }
         for signal in signals.into_signals() {
@@ -597,11 +602,16 @@ impl<B: Backend> Driver<B> {
             .map(TraceContext::to_carrier);
         let next = self.state.next_seq();
         let stopped = self.stopped(&status);
+        let out_of_memory = status.as_ref().is_ok_and(|status| {
+            let says_cgroup = || self.group.is_out_of_memory();
+            is_out_of_memory(*status, self.has_sent_sigkill, says_cgroup)
+        });
         let exit = Exit {
             // An exit whose status was lost has no event.
             seq: if status.is_ok() { next } else { next - 1 },
             status: status.ok(),
             stopped,
+            out_of_memory,
             at_unix_ns: self.anchor.unix_ns_of(now),
             traceparent: trace
                 .as_ref()

@@ -74,6 +74,7 @@ mod tests {
             seq: 3,
             status: Some(exited::Status::Code(4)),
             stopped: None,
+            out_of_memory: false,
             at_unix_ns: 7,
             traceparent: None,
         };

@@ -19,12 +19,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal;
 use tokio::signal::unix::SignalKind;
 
+use super::orphans::OwnChild;
+
 /// The leader of a child process group. Dropping one that was not reaped kills its group.
 #[derive(Debug)]
 pub(super) struct Leader {
     pid: Pid,
     watch: ExitWatch,
     reaped: bool,
+    /// `None` where no orphans are reaped.
+    own: Option<OwnChild>,
 }
 
 /// The source of wake-ups for an exit.
@@ -37,17 +41,20 @@ enum ExitWatch {
 
 impl Leader {
     /// Takes over a child that leads a process group of its own. On failure it is killed and reaped.
-    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>) -> io::Result<Self> {
+    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>, own: Option<OwnChild>) -> io::Result<Self> {
         match ExitWatch::new(pidfd) {
             Ok(watch) => Ok(Self {
                 pid,
                 watch,
                 reaped: false,
+                own,
             }),
             Err(error) => {
                 // The child was not reaped yet, so the process id is still its own. SIGKILL keeps the wait short.
                 let _ = kill_process_group(pid, Signal::KILL);
-                let _ = waitpid(Some(pid), WaitOptions::empty());
+                reap_by(own.as_ref(), || {
+                    let _ = waitpid(Some(pid), WaitOptions::empty());
+                });
                 Err(error)
             }
         }
@@ -97,7 +104,9 @@ impl Leader {
         if !self.reaped {
             self.reaped = true;
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            let _ = waitid(WaitId::Pid(self.pid), options);
+            reap_by(self.own.as_ref(), || {
+                let _ = waitid(WaitId::Pid(self.pid), options);
+            });
         }
     }
 }
@@ -121,6 +130,14 @@ impl ExitWatch {
             Some(pidfd) => AsyncFd::with_interest(pidfd, Interest::READABLE).map(Self::Pidfd),
             None => signal::unix::signal(SignalKind::child()).map(Self::ChildSignal),
         }
+    }
+}
+
+/// Calls `reap`, which reaps this child.
+fn reap_by(own: Option<&OwnChild>, reap: impl FnOnce()) {
+    match own {
+        Some(own) => own.reap(reap),
+        None => reap(),
     }
 }
 
@@ -161,7 +178,7 @@ mod tests {
     fn leader(script: &str, has_pidfd: bool) -> Leader {
         let pid = start(script);
         let pidfd = has_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).unwrap());
-        Leader::new(pid, pidfd).unwrap()
+        Leader::new(pid, pidfd, None).unwrap()
     }
 
     async fn exit(leader: &mut Leader) -> Status {
@@ -191,7 +208,7 @@ mod tests {
         while exit_of(pid).unwrap().is_none() {
             std::thread::yield_now();
         }
-        let mut leader = Leader::new(pid, None).unwrap();
+        let mut leader = Leader::new(pid, None, None).unwrap();
         assert_eq!(exit(&mut leader).await, Status::Code(7));
     }
 }

@@ -137,6 +137,7 @@ mod tests {
             seq: 3,
             status,
             stopped: None,
+            out_of_memory: false,
             at_unix_ns: 7,
             traceparent: Some([9; 25]),
         }

@@ -20,10 +20,12 @@ use rustix::termios::Winsize;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
+use super::cgroup::{Cgroup, Cgroups};
 use super::child_io::{ChildInput, ChildOutput};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
+use super::orphans::OwnChildren;
 use super::pipe::{LargePipeSlots, Pipe};
 use super::program::{self, Found, inspect};
 use super::terminal::Terminal;
@@ -72,11 +74,20 @@ pub(super) struct Spawner {
     large_pipes: LargePipeSlots,
     marks: Marks,
     sweeper: Sweeper,
+    /// `None`: children are created in this process's cgroup.
+    cgroups: Option<Cgroups>,
+    /// `None`: this process does not reap other children than its own.
+    own_children: Option<OwnChildren>,
 }
 
 impl Spawner {
     /// Children inherit the current environment, and undo `inherited`.
-    pub(super) fn new(children: Selected, inherited: InheritedState) -> Self {
+    pub(super) fn new(
+        children: Selected,
+        inherited: InheritedState,
+        cgroups: Option<Cgroups>,
+        own_children: Option<OwnChildren>,
+    ) -> Self {
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
@@ -86,6 +97,8 @@ impl Spawner {
             large_pipes: LargePipeSlots::new(),
             marks: Marks::new(),
             sweeper: Sweeper::default(),
+            cgroups,
+            own_children,
         }
     }
 
@@ -96,6 +109,7 @@ impl Spawner {
         context: Option<&TraceContext>,
     ) -> Result<Spawned, StartError> {
         let account = launch.take_account()?;
+        let process = launch.process_id;
         let Launch {
             argv,
             cwd,
@@ -129,15 +143,20 @@ impl Spawner {
             }
         };
         let user = account.map(|account| user_of(account, alternatives));
+        // Removed if nothing is started.
+        let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.create(process));
+        let cgroup = cgroup.transpose().map_err(no_cgroup)?;
+        let directory_of_cgroup = cgroup.as_ref().map(Cgroup::directory).transpose();
         let image = Image {
             program,
             arguments: argv,
             environment,
             cwd,
             terminal: terminal.is_some(),
+            cgroup: directory_of_cgroup.map_err(no_cgroup)?,
         };
         if let Some(size) = terminal {
-            return self.spawn_in_terminal(image, user, size, mark);
+            return self.spawn_in_terminal(image, user, size, mark, cgroup);
         }
 
         // The pipes are registered with the runtime before the child is created, so that only the leader can fail
@@ -151,6 +170,7 @@ impl Spawner {
             None => self.null().map_err(StartError::SpawnFailed)?,
         };
         let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
+        let creating = self.own_children.as_ref().map(OwnChildren::creating);
         let child = match user {
             None => self.children.spawner.spawn(image, stdio).map_err(refusal),
             Some(user) => {
@@ -167,9 +187,10 @@ impl Spawner {
             execution,
         } = child?;
         // From here on the leader kills the child if anything fails.
-        let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
+        let own = creating.map(|creating| creating.created(pid));
+        let leader = Leader::new(pid, pidfd, own).map_err(StartError::SpawnFailed)?;
         Ok(Spawned {
-            tree: self.tree(leader, mark),
+            tree: self.tree(leader, mark, cgroup),
             execution,
             stdin: stdin.map(|(own, _)| ChildInput::Pipe(own)),
             stdout: ChildOutput::Pipe(stdout.holding_child_end(childs_stdout)),
@@ -184,10 +205,12 @@ impl Spawner {
         user: Option<User>,
         size: Winsize,
         mark: Mark,
+        cgroup: Option<Cgroup>,
     ) -> Result<Spawned, StartError> {
         let (terminal, childs) = Terminal::open(size).map_err(StartError::SpawnFailed)?;
         let childs = beyond_stdio(childs).map_err(StartError::SpawnFailed)?;
         let stdio = [childs.as_fd(); 3];
+        let creating = self.own_children.as_ref().map(OwnChildren::creating);
         let child = match user {
             None => self.terminals.spawn(image, stdio).map_err(refusal),
             Some(user) => {
@@ -200,10 +223,11 @@ impl Spawner {
             pidfd,
             execution,
         } = child?;
-        let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
+        let own = creating.map(|creating| creating.created(pid));
+        let leader = Leader::new(pid, pidfd, own).map_err(StartError::SpawnFailed)?;
         let (input, output) = terminal.ends();
         Ok(Spawned {
-            tree: self.tree(leader, mark),
+            tree: self.tree(leader, mark, cgroup),
             execution,
             stdin: Some(ChildInput::Terminal(input)),
             stdout: ChildOutput::Terminal(output),
@@ -212,8 +236,8 @@ impl Spawner {
         })
     }
 
-    fn tree(&self, leader: Leader, mark: Mark) -> Tree {
-        Tree::new(leader, mark, self.sweeper.clone())
+    fn tree(&self, leader: Leader, mark: Mark, cgroup: Option<Cgroup>) -> Tree {
+        Tree::new(leader, mark, cgroup, self.sweeper.clone())
     }
 
     pub(super) fn children(&self) -> &Selected {
@@ -292,6 +316,11 @@ fn hand_over(stream: &OwnedFd, user: &User) {
 
 fn path_of(text: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
+}
+
+fn no_cgroup(error: io::Error) -> StartError {
+    let told = format!("its cgroup could not be created: {error}");
+    StartError::SpawnFailed(io::Error::new(error.kind(), told))
 }
 
 fn refusal(error: SpawnError) -> StartError {

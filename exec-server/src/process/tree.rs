@@ -6,7 +6,10 @@
 //!
 //! * the members of the process group and of the session of its leader;
 //! * what has the `mark` of the process in its environment, which children inherit;
+//! * what is in the `cgroup` of the process, where the exec-server has cgroups;
 //! * the children of all these.
+//!
+//! A cgroup is killed first, and as a whole: nothing that is in it escapes.
 //!
 //! `procfs` reads /proc and sends the signals. A process that ends by itself is not swept: a daemon that it has left
 //! behind goes on.
@@ -14,6 +17,7 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -21,8 +25,9 @@ use baton_proto::exec::exited::Status;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
-use self::sweep::Order;
+use self::sweep::{Order, SweptTree};
 use super::backend::ProcessGroup;
+use super::cgroup::Cgroup;
 use super::leader::Leader;
 
 mod mark;
@@ -33,13 +38,17 @@ mod sweeper;
 #[cfg(test)]
 pub(super) use mark::MARK_VARIABLE;
 pub(super) use mark::{Mark, Marks};
+pub(super) use procfs::child_zombies;
 pub(super) use sweeper::Sweeper;
 
-/// See the [module](self). Dropping one that was not reaped kills its process group, and not those that have left it.
+/// See the [module](self). Dropping one that was not reaped kills its process group and its cgroup; without a cgroup, not
+/// those that have left the group.
 #[derive(Debug)]
 pub struct Tree {
     leader: Leader,
     mark: Mark,
+    /// Until the leader is reaped.
+    cgroup: Option<Arc<Cgroup>>,
     sweeper: Sweeper,
     kill: TreeKill,
 }
@@ -55,13 +64,32 @@ enum TreeKill {
 }
 
 impl Tree {
-    /// The descendants of `leader`, in whose environment is `mark`.
-    pub(super) fn new(leader: Leader, mark: Mark, sweeper: Sweeper) -> Self {
+    /// The descendants of `leader`, in whose environment is `mark`, and which are in `cgroup`.
+    pub(super) fn new(leader: Leader, mark: Mark, cgroup: Option<Cgroup>, sweeper: Sweeper) -> Self {
         Self {
             leader,
             mark,
+            cgroup: cgroup.map(Arc::new),
             sweeper,
             kill: TreeKill::Idle,
+        }
+    }
+
+    fn sweep(&self, order: Order) -> oneshot::Receiver<u32> {
+        self.sweeper.sweep(SweptTree {
+            order,
+            mark: self.mark,
+            leader: self.leader.pid(),
+            cgroup: self.cgroup.clone(),
+        })
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Some(cgroup) = &self.cgroup {
+            // What has been removed has no processes.
+            let _ = cgroup.kill();
         }
     }
 }
@@ -81,16 +109,13 @@ impl ProcessGroup for Tree {
 
     fn terminate_descendants(&mut self) {
         if !self.leader.is_reaped() {
-            self.sweeper.sweep(Order::Terminate, self.mark, self.leader.pid());
+            self.sweep(Order::Terminate);
         }
     }
 
     fn kill_descendants(&mut self, at: Instant) {
         if matches!(self.kill, TreeKill::Idle) && !self.leader.is_reaped() {
-            let swept = self
-                .sweeper
-                .sweep(Order::Kill { at }, self.mark, self.leader.pid());
-            self.kill = TreeKill::Running(swept);
+            self.kill = TreeKill::Running(self.sweep(Order::Kill { at }));
         }
     }
 
@@ -107,7 +132,14 @@ impl ProcessGroup for Tree {
         }
     }
 
+    fn is_out_of_memory(&self) -> bool {
+        self.cgroup
+            .as_ref()
+            .is_some_and(|cgroup| cgroup.is_out_of_memory())
+    }
+
     fn reap(&mut self) {
         self.leader.reap();
+        self.cgroup = None;
     }
 }

@@ -412,6 +412,56 @@ pub fn service(method: SpawnMethod) -> ExecService {
     ExecService::with(EPOCH, &settings).unwrap()
 }
 
+/// A new, empty directory of a cgroup v2 file system that this process may write; `None`, with the reason printed: there
+/// is none on this machine. Kills what is left in it.
+pub struct CgroupDirectory(pub std::path::PathBuf);
+
+impl CgroupDirectory {
+    pub fn find() -> Option<Self> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let of_cgroup2 = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        for mount in of_cgroup2 {
+            let path = std::path::Path::new(mount[1]).join(format!("test-{}-{number}", std::process::id()));
+            if std::fs::create_dir(&path).is_ok() {
+                let directory = Self(path);
+                if directory.0.join("cgroup.kill").exists() {
+                    return Some(directory);
+                }
+            }
+        }
+        println!("not checked: there is no writable cgroup v2 file system of Linux 5.14 here");
+        None
+    }
+
+    /// The names of the cgroups in it.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap().flatten();
+        let directories = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+        directories
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for CgroupDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
+        for _ in 0..1000 {
+            for name in self.names() {
+                let _ = std::fs::remove_dir(self.0.join(name));
+            }
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 /// No more processes at once than this.
 pub fn most(max_processes: usize, method: SpawnMethod) -> Settings {
     Settings {

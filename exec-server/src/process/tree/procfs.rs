@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
+use super::super::cgroup::Cgroup;
 use super::mark::{MARK_VARIABLE, Mark};
 use crate::limits::{ENVIRONMENT_READ_BYTES, ENVIRONMENT_READ_MAX};
 
@@ -15,6 +17,9 @@ pub(super) trait Processes {
     /// A process that its pid named when it was opened. A signal through it never reaches a later process.
     type Handle;
 
+    /// The cgroup of a tree.
+    type Cgroup;
+
     /// All processes but the kernel's own.
     fn list(&mut self) -> io::Result<Vec<ProcessStat>>;
 
@@ -22,6 +27,12 @@ pub(super) trait Processes {
     fn look(&mut self, pid: u32) -> Option<ProcessStat>;
 
     fn environment(&mut self, pid: u32) -> Environment;
+
+    /// The pids of all processes in a cgroup.
+    fn members(&mut self, cgroup: &Self::Cgroup) -> Vec<u32>;
+
+    /// Kills all processes in a cgroup.
+    fn kill_all(&mut self, cgroup: &Self::Cgroup);
 
     fn open(&mut self, pid: u32) -> Result<Self::Handle, Errno>;
 
@@ -69,6 +80,7 @@ pub(super) enum Handle {
 
 impl Processes for Procfs {
     type Handle = Handle;
+    type Cgroup = Arc<Cgroup>;
 
     fn list(&mut self) -> io::Result<Vec<ProcessStat>> {
         let mut list = Vec::new();
@@ -114,6 +126,15 @@ impl Processes for Procfs {
         Environment::Unmarked
     }
 
+    fn members(&mut self, cgroup: &Arc<Cgroup>) -> Vec<u32> {
+        cgroup.members()
+    }
+
+    fn kill_all(&mut self, cgroup: &Arc<Cgroup>) {
+        // Where this fails, its members are found and killed one by one.
+        let _ = cgroup.kill();
+    }
+
     fn open(&mut self, pid: u32) -> Result<Handle, Errno> {
         let pid = i32::try_from(pid)
             .ok()
@@ -133,6 +154,17 @@ impl Processes for Procfs {
             Handle::Pid(pid) => kill_process(*pid, signal),
         }
     }
+}
+
+/// The children of this process that have exited and are not reaped; none if /proc cannot be read.
+pub(crate) fn child_zombies() -> Vec<Pid> {
+    let own = std::process::id();
+    let list = Procfs::default().list().unwrap_or_default();
+    let zombies = list
+        .into_iter()
+        .filter(|process| process.is_zombie && process.parent == own);
+    let pids = zombies.filter_map(|process| Pid::from_raw(i32::try_from(process.pid).ok()?));
+    pids.collect()
 }
 
 /// `PF_KTHREAD` of Linux: a thread of the kernel.

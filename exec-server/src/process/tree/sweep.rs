@@ -9,6 +9,9 @@
 //! 3. Two passes in a row that find nothing end the sweep: a process can escape one of them, if it is created behind the
 //!    place that the pass has reached.
 //!
+//! A tree with a cgroup begins with a kill of the whole cgroup. What is found after that has left the cgroup, or is being
+//! ended by the kernel.
+//!
 //! A tree whose process is over has some time to end by itself. Until then a pass only looks.
 
 use std::collections::{HashMap, HashSet};
@@ -33,13 +36,22 @@ pub(super) enum Order {
     },
 }
 
-/// One tree that is swept.
+/// A tree, and what is to be done to it.
 #[derive(Debug)]
-pub(super) struct Sweep {
-    order: Order,
-    mark: Mark,
+pub(super) struct SweptTree<C> {
+    pub(super) order: Order,
+    pub(super) mark: Mark,
     /// The pid of its leader, which is not reaped: its process group and its session have this number, and no others.
-    leader: u32,
+    pub(super) leader: u32,
+    /// What all its processes are in; `None` without cgroups.
+    pub(super) cgroup: Option<C>,
+}
+
+/// The sweep of one tree.
+#[derive(Debug)]
+pub(super) struct Sweep<C> {
+    tree: SweptTree<C>,
+    is_cgroup_killed: bool,
     /// When the leader started. Every descendant started then or later.
     since: u64,
     deadline: Instant,
@@ -74,16 +86,15 @@ enum Sent {
     Denied,
 }
 
-impl Sweep {
-    pub(super) fn new(order: Order, mark: Mark, leader: u32, since: u64, now: Instant) -> Self {
-        let from = match order {
+impl<C> Sweep<C> {
+    pub(super) fn new(tree: SweptTree<C>, since: u64, now: Instant) -> Self {
+        let from = match tree.order {
             Order::Terminate => now,
             Order::Kill { at } => at.max(now),
         };
         Self {
-            order,
-            mark,
-            leader,
+            tree,
+            is_cgroup_killed: false,
             since,
             deadline: from + SWEEP_TIMEOUT,
             frozen: HashSet::new(),
@@ -94,23 +105,34 @@ impl Sweep {
     }
 
     /// Does what this pass is for to the members of the tree.
-    fn pass<P: Processes>(
+    fn pass<P: Processes<Cgroup = C>>(
         &mut self,
-        members: &[ProcessStat],
-        is_certain: bool,
+        Members { listed, is_certain }: &Members,
         processes: &mut P,
         now: Instant,
     ) -> Step {
-        let Order::Kill { at } = self.order else {
-            for member in members.iter().filter(|member| member.group != self.leader) {
+        let Order::Kill { at } = self.tree.order else {
+            for member in listed.iter().filter(|member| member.group != self.tree.leader) {
                 signal(processes, member, Signal::TERM);
             }
             return Step::Done { survivors: 0 };
         };
-        let (denied, members): (Vec<_>, Vec<_>) = members
+        let (denied, members): (Vec<_>, Vec<_>) = listed
             .iter()
             .partition(|member| self.denied.contains(&identity(member)));
-        if members.is_empty() && !is_certain && now < self.deadline {
+        if now >= at
+            && !self.is_cgroup_killed
+            && let Some(cgroup) = &self.tree.cgroup
+        {
+            self.is_cgroup_killed = true;
+            processes.kill_all(cgroup);
+            if !members.is_empty() {
+                return Step::Again {
+                    at: now + SWEEP_PAUSE,
+                };
+            }
+        }
+        if members.is_empty() && !*is_certain && now < self.deadline {
             return Step::Again {
                 at: now + SWEEP_PAUSE,
             };
@@ -193,10 +215,10 @@ fn signal<P: Processes>(processes: &mut P, process: &ProcessStat, signal: Signal
 
 /// The trees that are swept, and what is known of other processes.
 #[derive(Debug)]
-pub(super) struct Sweeps<P, T> {
+pub(super) struct Sweeps<P: Processes, T> {
     processes: P,
     /// `T` is the caller's.
-    trees: Vec<(Sweep, T)>,
+    trees: Vec<(Sweep<P::Cgroup>, T)>,
     /// Processes whose environment has no mark of these trees. It gets none later: a mark is inherited, or in the first
     /// environment of a process that has just been created, which is the leader.
     strangers: HashSet<Identity>,
@@ -215,11 +237,11 @@ impl<P: Processes, T> Sweeps<P, T> {
     }
 
     /// Sweeps this tree too. Its leader must not be reaped until that is done.
-    pub(super) fn add(&mut self, order: Order, mark: Mark, leader: u32, now: Instant, task: T) {
-        let since = self.processes.look(leader).map_or(0, |leader| leader.started);
+    pub(super) fn add(&mut self, tree: SweptTree<P::Cgroup>, now: Instant, task: T) {
+        let leader = self.processes.look(tree.leader);
+        let since = leader.map_or(0, |leader| leader.started);
         self.strangers.clear();
-        self.trees
-            .push((Sweep::new(order, mark, leader, since, now), task));
+        self.trees.push((Sweep::new(tree, since, now), task));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -228,7 +250,7 @@ impl<P: Processes, T> Sweeps<P, T> {
 
     /// One pass. Calls `done` with the number of survivors for each tree that is done. Returns when the next pass is due.
     pub(super) fn pass(&mut self, now: Instant, mut done: impl FnMut(T, u32)) -> Option<Instant> {
-        let Members { of_trees, is_certain } = match self.processes.list() {
+        let of_trees = match self.processes.list() {
             Ok(list) => self.members(&list),
             // No free descriptor, or no memory.
             Err(_) => {
@@ -241,7 +263,7 @@ impl<P: Processes, T> Sweeps<P, T> {
         let mut next: Option<Instant> = None;
         let trees = std::mem::take(&mut self.trees);
         for ((mut tree, task), members) in trees.into_iter().zip(of_trees) {
-            match tree.pass(&members, is_certain, &mut self.processes, now) {
+            match tree.pass(&members, &mut self.processes, now) {
                 Step::Again { at } => {
                     next = Some(next.map_or(at, |next| next.min(at)));
                     self.trees.push((tree, task));
@@ -252,9 +274,13 @@ impl<P: Processes, T> Sweeps<P, T> {
         next
     }
 
-    fn members(&mut self, list: &[ProcessStat]) -> Members {
+    /// In the order of the trees.
+    fn members(&mut self, list: &[ProcessStat]) -> Vec<Members> {
         let leaders: HashMap<u32, usize> = self.numbered(|tree| tree.leader);
         let marks: HashMap<Mark, usize> = self.numbered(|tree| tree.mark);
+        // Behind the list: who is in a cgroup now under a pid of the list was there when its process was listed, or the
+        // signal finds another process.
+        let in_cgroups = self.in_cgroups();
         let since = self.trees.iter().map(|(tree, _)| tree.since).min();
         let since = since.unwrap_or(u64::MAX);
         let own = std::process::id();
@@ -269,7 +295,8 @@ impl<P: Processes, T> Sweeps<P, T> {
             let by_number = leaders
                 .get(&process.group)
                 .or_else(|| leaders.get(&process.session))
-                .or_else(|| leaders.get(&process.pid));
+                .or_else(|| leaders.get(&process.pid))
+                .or_else(|| in_cgroups.get(&process.pid));
             let tree = by_number.copied().or_else(|| {
                 let environment = self.environment(process);
                 is_certain &= environment != Environment::Empty;
@@ -302,18 +329,46 @@ impl<P: Processes, T> Sweeps<P, T> {
                 break;
             }
         }
-        let mut of_trees = vec![Vec::new(); self.trees.len()];
+        let nothing = Members {
+            listed: Vec::new(),
+            is_certain,
+        };
+        let mut of_trees = vec![nothing; self.trees.len()];
         for (pid, tree) in found {
             if let (Some(members), Some(process)) = (of_trees.get_mut(tree), candidates.get(&pid)) {
-                members.push(**process);
+                members.listed.push(**process);
             }
         }
-        Members { of_trees, is_certain }
+        let listed: HashSet<u32> = list.iter().map(|process| process.pid).collect();
+        // Processes that were created since the list.
+        for (_, tree) in in_cgroups.iter().filter(|(pid, _)| !listed.contains(pid)) {
+            if let Some(members) = of_trees.get_mut(*tree) {
+                members.is_certain = false;
+            }
+        }
+        of_trees
     }
 
-    fn numbered<K: std::hash::Hash + Eq>(&self, key: impl Fn(&Sweep) -> K) -> HashMap<K, usize> {
+    fn numbered<K: std::hash::Hash + Eq>(
+        &self,
+        key: impl Fn(&SweptTree<P::Cgroup>) -> K,
+    ) -> HashMap<K, usize> {
         let trees = self.trees.iter().enumerate();
-        trees.map(|(number, (tree, _))| (key(tree), number)).collect()
+        trees
+            .map(|(number, (sweep, _))| (key(&sweep.tree), number))
+            .collect()
+    }
+
+    /// The pids in the cgroups of the trees.
+    fn in_cgroups(&mut self) -> HashMap<u32, usize> {
+        let mut found = HashMap::new();
+        for (number, (sweep, _)) in self.trees.iter().enumerate() {
+            if let Some(cgroup) = &sweep.tree.cgroup {
+                let members = self.processes.members(cgroup).into_iter();
+                found.extend(members.map(|pid| (pid, number)));
+            }
+        }
+        found
     }
 
     /// The environment of a process, which is read only as long as it may have a mark of these trees.
@@ -323,7 +378,7 @@ impl<P: Processes, T> Sweeps<P, T> {
         }
         let environment = self.processes.environment(process.pid);
         let is_stranger = match environment {
-            Environment::Marked(mark) => !self.trees.iter().any(|(tree, _)| tree.mark == mark),
+            Environment::Marked(mark) => !self.trees.iter().any(|(sweep, _)| sweep.tree.mark == mark),
             Environment::Unmarked => true,
             Environment::Empty => {
                 let looks = self.empty.entry(identity(process)).or_default();
@@ -345,11 +400,12 @@ impl<P: Processes, T> Sweeps<P, T> {
     }
 }
 
-/// The result of one look at all processes.
+/// The processes of a tree, in one look at all processes.
+#[derive(Debug, Clone)]
 struct Members {
-    /// In the order of the trees.
-    of_trees: Vec<Vec<ProcessStat>>,
-    /// Every environment was there. A process in the middle of execve(2) has none.
+    listed: Vec<ProcessStat>,
+    /// Every environment was there, which a process in the middle of execve(2) does not have, and everything in the cgroup
+    /// was listed.
     is_certain: bool,
 }
 

@@ -10,9 +10,9 @@ use std::time::Instant;
 use baton_export::clock;
 use tokio::sync::oneshot;
 
-use super::mark::Mark;
+use super::super::cgroup::Cgroup;
 use super::procfs::Procfs;
-use super::sweep::{Order, Sweeps};
+use super::sweep::{Sweeps, SweptTree};
 use crate::limits::SWEEP_STACK;
 
 /// See the [module](self). Clones share the thread.
@@ -34,22 +34,17 @@ struct Queue {
 
 #[derive(Debug)]
 struct Request {
-    order: Order,
-    mark: Mark,
-    leader: u32,
+    tree: Tree,
     done: oneshot::Sender<u32>,
 }
 
+type Tree = SweptTree<Arc<Cgroup>>;
+
 impl Sweeper {
-    /// Sweeps the tree of `leader`, which must not be reaped before the answer: the number of survivors.
-    pub(super) fn sweep(&self, order: Order, mark: Mark, leader: u32) -> oneshot::Receiver<u32> {
+    /// Sweeps a tree, whose leader must not be reaped before the answer: the number of survivors.
+    pub(super) fn sweep(&self, tree: Tree) -> oneshot::Receiver<u32> {
         let (done, answer) = oneshot::channel();
-        let request = Request {
-            order,
-            mark,
-            leader,
-            done,
-        };
+        let request = Request { tree, done };
         let mut queue = self.0.lock();
         queue.waiting.push(request);
         let needs_thread = !std::mem::replace(&mut queue.is_running, true);
@@ -113,14 +108,8 @@ impl Shared {
             let waited = self.added.wait_timeout(queue, wait);
             (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        for request in queue.waiting.drain(..) {
-            let Request {
-                order,
-                mark,
-                leader,
-                done,
-            } = request;
-            sweeps.add(order, mark, leader, clock::now(), done);
+        for Request { tree, done } in queue.waiting.drain(..) {
+            sweeps.add(tree, clock::now(), done);
         }
         queue.is_running = !sweeps.is_empty();
         queue.is_running

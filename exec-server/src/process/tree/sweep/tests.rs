@@ -22,12 +22,15 @@ struct Machine {
     /// Called before each list.
     listing: Option<Box<OnList>>,
     is_unreadable: bool,
+    /// Created behind each list.
+    unlisted: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
 struct Fake {
     stat: ProcessStat,
     environment: Environment,
+    cgroup: &'static str,
     /// It may not be signalled.
     denies: bool,
     /// It waits for a device, and does not end.
@@ -37,6 +40,7 @@ struct Fake {
 
 impl Processes for Machine {
     type Handle = Identity;
+    type Cgroup = &'static str;
 
     fn list(&mut self) -> io::Result<Vec<ProcessStat>> {
         if let Some(listing) = &mut self.listing {
@@ -44,7 +48,10 @@ impl Processes for Machine {
         }
         match self.is_unreadable {
             true => Err(io::ErrorKind::OutOfMemory.into()),
-            false => Ok(self.table.values().map(|fake| fake.stat).collect()),
+            false => {
+                let stats = self.table.values().map(|fake| fake.stat);
+                Ok(stats.filter(|stat| Some(stat.pid) != self.unlisted).collect())
+            }
         }
     }
 
@@ -56,6 +63,17 @@ impl Processes for Machine {
         self.table
             .get(&pid)
             .map_or(Environment::Unmarked, |fake| fake.environment)
+    }
+
+    fn members(&mut self, cgroup: &&'static str) -> Vec<u32> {
+        let members = self.table.values().filter(|fake| fake.cgroup == *cgroup);
+        let alive = members.filter(|fake| !fake.stat.is_zombie);
+        alive.map(|fake| fake.stat.pid).collect()
+    }
+
+    fn kill_all(&mut self, cgroup: &&'static str) {
+        self.table
+            .retain(|_, fake| fake.cgroup != *cgroup || fake.hangs || fake.stat.is_zombie);
     }
 
     fn open(&mut self, pid: u32) -> Result<Identity, Errno> {
@@ -100,6 +118,7 @@ fn fake(pid: u32) -> Fake {
             is_zombie: false,
         },
         environment: Environment::Unmarked,
+        cgroup: "",
         denies: false,
         hangs: false,
         is_stopped: false,
@@ -109,6 +128,7 @@ fn fake(pid: u32) -> Fake {
 struct Bench {
     sweeps: Sweeps<Machine, ()>,
     mark: Mark,
+    cgroup: Option<&'static str>,
     now: Instant,
 }
 
@@ -122,6 +142,7 @@ impl Bench {
         Self {
             sweeps,
             mark: Marks::new().next(),
+            cgroup: None,
             now: Instant::now(),
         }
     }
@@ -140,6 +161,15 @@ impl Bench {
         })
     }
 
+    fn tree(&self, order: Order) -> SweptTree<&'static str> {
+        SweptTree {
+            order,
+            mark: self.mark,
+            leader: LEADER,
+            cgroup: self.cgroup,
+        }
+    }
+
     fn table(&mut self) -> &mut Table {
         &mut self.sweeps.processes.table
     }
@@ -147,7 +177,8 @@ impl Bench {
     /// Sweeps to the end. Returns the survivors and the duration.
     fn sweep(&mut self, order: Order) -> (u32, Duration) {
         let begun = self.now;
-        self.sweeps.add(order, self.mark, LEADER, self.now, ());
+        let tree = self.tree(order);
+        self.sweeps.add(tree, self.now, ());
         let mut answer = None;
         for _ in 0..10_000 {
             match self
@@ -222,8 +253,13 @@ fn several_trees_share_a_pass_and_keep_apart() {
     let mut sweeps = Sweeps::<Machine, u32>::new(std::mem::take(&mut bench.sweeps.processes));
     let mut now = bench.now;
     let order = Order::Kill { at: now };
-    sweeps.add(order, bench.mark, LEADER, now, 1);
-    sweeps.add(order, second, 200, now, 2);
+    let other = SweptTree {
+        mark: second,
+        leader: 200,
+        ..bench.tree(order)
+    };
+    sweeps.add(bench.tree(order), now, 1);
+    sweeps.add(other, now, 2);
     let mut answers = Vec::new();
     while let Some(next) = sweeps.pass(now, |tree, survivors| answers.push((tree, survivors))) {
         now = next;
@@ -286,12 +322,11 @@ fn a_child_of_a_pid_that_was_reused_is_nobodys() {
     later.stat.started = 119;
     bench.add(later);
     let now = bench.now;
-    bench
-        .sweeps
-        .add(Order::Kill { at: now }, bench.mark, LEADER, now, ());
+    let tree = bench.tree(Order::Kill { at: now });
+    bench.sweeps.add(tree, now, ());
     // The environment is read after the list.
     bench.table().get_mut(&110).unwrap().environment = Environment::Marked(bench.mark);
-    let members = bench.sweeps.members(&list).of_trees.remove(0);
+    let members = bench.sweeps.members(&list).remove(0).listed;
     assert!(!members.iter().any(|member| member.pid == 120), "{members:?}");
 }
 
@@ -448,4 +483,83 @@ fn a_process_in_the_middle_of_an_exec_is_not_missed() {
     let (survivors, took) = bench.sweep(Order::Kill { at });
     assert_eq!((survivors, bench.left()), (0, vec![110]));
     assert!(took < SWEEP_TIMEOUT / 2, "{took:?}");
+}
+
+const CGROUP: Option<&str> = Some("a");
+
+/// Without a mark, and an orphan.
+fn in_cgroup(pid: u32) -> Fake {
+    Fake {
+        cgroup: "a",
+        ..fake(pid)
+    }
+}
+
+#[test]
+fn everything_in_the_cgroup_is_killed_as_a_whole_and_what_has_left_it_by_the_mark() {
+    let mut bench = Bench::new();
+    bench.cgroup = CGROUP;
+    bench.add(in_cgroup(110));
+    bench.add(in_cgroup(111)).denies = true;
+    bench.marked(112);
+    bench.add(fake(120)).cgroup = "another";
+    assert_eq!(bench.kill(), 0);
+    assert_eq!(bench.left(), [120]);
+    assert_eq!(bench.sent(Signal::KILL), [112]);
+}
+
+#[test]
+fn members_of_the_cgroup_outside_of_the_group_are_asked_to_end() {
+    let mut bench = Bench::new();
+    bench.cgroup = CGROUP;
+    bench.add(in_cgroup(110));
+    bench.add(in_cgroup(111)).stat.group = LEADER;
+    bench.add(fake(120));
+    assert_eq!(bench.sweep(Order::Terminate).0, 0);
+    assert_eq!(bench.sent(Signal::TERM), [110]);
+}
+
+#[test]
+fn a_cgroup_is_not_killed_before_its_time_and_the_sweep_ends_with_its_last_process() {
+    let mut bench = Bench::new();
+    bench.cgroup = CGROUP;
+    bench.add(in_cgroup(110));
+    let mut lists = 0;
+    bench.sweeps.processes.listing = Some(Box::new(move |table| {
+        lists += 1;
+        if lists == 3 {
+            table.remove(&110);
+        }
+        assert!(lists >= 3 || table.contains_key(&110));
+    }));
+    let at = bench.now + Duration::from_secs(60);
+    let (survivors, took) = bench.sweep(Order::Kill { at });
+    assert_eq!(survivors, 0);
+    assert!(took < Duration::from_secs(1) && took >= SWEEP_LOOK_EVERY);
+}
+
+#[test]
+fn a_process_that_came_into_the_cgroup_behind_the_list_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.cgroup = CGROUP;
+    // The cgroup is read behind the list: this process is there, and was not listed.
+    let mut lists = 0;
+    bench.sweeps.processes.unlisted = Some(110);
+    bench.add(in_cgroup(110)).hangs = true;
+    bench.sweeps.processes.listing = Some(Box::new(move |table| {
+        lists += 1;
+        if lists == 5 {
+            table.remove(&110);
+        }
+    }));
+    assert_eq!(bench.kill(), 0);
+    assert_eq!(bench.left(), NONE);
+}
+
+#[test]
+fn a_member_of_the_cgroup_that_does_not_end_is_a_survivor() {
+    let mut bench = Bench::new();
+    bench.cgroup = CGROUP;
+    bench.add(in_cgroup(110)).hangs = true;
+    assert_eq!(bench.kill(), 1);
 }
