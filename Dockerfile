@@ -3,8 +3,8 @@
 #   docker build -t baton .
 #   docker run --rm baton --help
 #
-# Run an exec-server with `--init`: orphaned descendants of commands become children of the container's first process,
-# which must reap them. Baton reaps its own children only.
+# Orphaned descendants of commands become children of the container's first process, which must reap them. An exec-server
+# does so if it is that process.
 #
 # Both base images are pinned by digest. To use another one: `--build-arg DEBIAN=debian:bookworm-slim`.
 ARG RUST=rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1

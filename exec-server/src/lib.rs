@@ -6,6 +6,7 @@
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * `warm`: the service `baton.warm.v1.Warm`, a board of what clients keep warm;
 //! * `restricted`: what a client with a forced command, or of another user, may call;
+//! * `cgroup`: the cgroups of processes, where they have some;
 //! * `user`: the user that a client's commands run as;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
 //! * [`records`]: reports every process to an observer, without waiting for it;
@@ -15,6 +16,7 @@
 //! Both services are ordinary tonic services. `baton_channel::Server` adds the caller as `Arc<Peer>` to the request's
 //! extensions, and an `Arc<ServerCall>`, in which stages are recorded and which carries the trace context.
 
+mod cgroup;
 mod error;
 pub mod files;
 #[cfg(any(test, feature = "fuzz"))]
@@ -34,9 +36,9 @@ mod user;
 mod warm;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
+pub use cgroup::{CgroupError, Cgroups, MemoryUnavailable};
 pub use error::{AttachError, InvalidStart, RequestError, SignalError, StartError};
 pub use files::FilesService;
-pub use process::{CgroupError, Cgroups, MemoryUnavailable};
 pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};

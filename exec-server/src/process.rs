@@ -12,8 +12,8 @@
 //! the answer without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one
 //! client may have. `reporter` calls the observer of [`crate::records`].
 //!
-//! `leader` is the child with its process group, `tree` the child with all its descendants, `cgroup` the cgroup that they
-//! are in, where there is one. `orphans` are the children of other processes that this process has to reap.
+//! `leader` is the child with its process group, `tree` the child with all its descendants, and [`crate::cgroup`] the cgroup
+//! that they are in, where there is one. `orphans` are the children of other processes that this process has to reap.
 //!
 //! `signal` are the signals that a client sends, which wait for the driver; `listing` describes a process in its client's
 //! list.
@@ -26,7 +26,6 @@ mod attach;
 mod attachment;
 mod backend;
 mod call;
-mod cgroup;
 mod child_io;
 mod driver;
 mod ended;
@@ -64,7 +63,6 @@ mod watcher;
 pub(crate) use attach::{attach, poll, wait};
 pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
 pub(crate) use call::CallContext;
-pub use cgroup::{CgroupError, Cgroups, MemoryUnavailable};
 pub use child_io::{ChildInput, ChildOutput};
 pub(crate) use driver::{Processes, run};
 pub use events::Events;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use baton_spawn::Method as SpawnMethod;
 
+use crate::cgroup::Cgroups;
 use crate::limits::{GRACE_MAX, MAX_PROCESSES};
-use crate::process::Cgroups;
 
 /// The settings of an [`ExecService`](crate::ExecService).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::launch::Launch;
 use super::orphans::OwnChildren;
 use super::spawn::{Spawned, Spawner};
 use super::terminal::Terminal;
-use super::tree::Tree;
+use super::tree::{Tree, child_zombies};
 use crate::error::StartError;
 use crate::settings::Settings;
 
@@ -140,7 +140,7 @@ impl System {
         let children = settings.spawn.select(inherited)?;
         let own_children = settings.reap_orphans.then(OwnChildren::default);
         // Without a handler for SIGCHLD nobody reaps them.
-        let own_children = own_children.filter(|own| own.reap_others().is_ok());
+        let own_children = own_children.filter(|own| own.reap_others(child_zombies).is_ok());
         let cgroups = settings.cgroups.clone();
         let spawner = Spawner::new(children, inherited, cgroups, own_children);
         Ok(Self(Arc::new(spawner)))

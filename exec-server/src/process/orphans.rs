@@ -14,7 +14,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::tree::child_zombies;
 use crate::limits::ORPHANS_EVERY;
 
 /// The children that this process has created and not reaped. Clones share them.
@@ -55,11 +54,12 @@ impl OwnChildren {
         self.0.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reaps orphans until this is dropped, at most every [`ORPHANS_EVERY`] and only when a child has exited.
+    /// Reaps orphans until this is dropped, at most every [`ORPHANS_EVERY`] and only when a child has exited. `zombies`
+    /// are the children of this process that have exited and are not reaped.
     ///
     /// # Errors
     /// There is no handler for SIGCHLD.
-    pub(super) fn reap_others(&self) -> io::Result<()> {
+    pub(super) fn reap_others(&self, zombies: fn() -> Vec<Pid>) -> io::Result<()> {
         let mut exits = signal(SignalKind::child())?;
         let children = Arc::downgrade(&self.0);
         tokio::spawn(async move {
@@ -67,7 +67,7 @@ impl OwnChildren {
             loop {
                 let looked = spawn_blocking({
                     let children = children.clone();
-                    move || look(&children)
+                    move || look(&children, zombies)
                 });
                 match looked.await {
                     Ok(Looked::Gone) | Err(_) => return,
@@ -81,9 +81,8 @@ impl OwnChildren {
         Ok(())
     }
 
-    /// Reaps the zombies among the children that this process has not created.
-    fn reap_now(&self) -> Looked {
-        let zombies = child_zombies();
+    /// Reaps those of these children that this process has not created.
+    fn reap_now(&self, zombies: Vec<Pid>) -> Looked {
         let _creating_none = match self.0.creating.try_write() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
@@ -108,9 +107,9 @@ enum Looked {
     Gone,
 }
 
-fn look(children: &Weak<Shared>) -> Looked {
+fn look(children: &Weak<Shared>, zombies: fn() -> Vec<Pid>) -> Looked {
     match children.upgrade() {
-        Some(children) => OwnChildren(children).reap_now(),
+        Some(children) => OwnChildren(children).reap_now(zombies()),
         None => Looked::Gone,
     }
 }
@@ -139,6 +138,7 @@ impl OwnChild {
 mod tests {
     use std::process::Command;
 
+    use super::super::tree::child_zombies;
     use super::*;
 
     fn is_zombie(pid: Pid) -> bool {
@@ -167,11 +167,11 @@ mod tests {
         let children = OwnChildren::default();
         let creating = children.creating();
         let pid = zombie();
-        assert_eq!(children.reap_now(), Looked::Busy);
+        assert_eq!(children.reap_now(child_zombies()), Looked::Busy);
         assert!(is_zombie(pid));
         let own = creating.created(pid);
         let stranger = zombie();
-        assert_eq!(children.reap_now(), Looked::Reaped);
+        assert_eq!(children.reap_now(child_zombies()), Looked::Reaped);
         assert_eq!((is_zombie(pid), is_zombie(stranger)), (true, false));
         let mut status = None;
         own.reap(|| status = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).unwrap());

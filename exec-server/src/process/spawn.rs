@@ -20,7 +20,6 @@ use rustix::termios::Winsize;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
-use super::cgroup::{Cgroup, Cgroups};
 use super::child_io::{ChildInput, ChildOutput};
 use super::environment::Inherited;
 use super::launch::Launch;
@@ -30,6 +29,7 @@ use super::pipe::{LargePipeSlots, Pipe};
 use super::program::{self, Found, inspect};
 use super::terminal::Terminal;
 use super::tree::{Mark, Marks, Sweeper, Tree};
+use crate::cgroup::{Cgroup, Cgroups};
 use crate::error::StartError;
 use crate::user::{Account, UserError};
 

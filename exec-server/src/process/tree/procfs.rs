@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use super::super::cgroup::Cgroup;
 use super::mark::{MARK_VARIABLE, Mark};
+use crate::cgroup::Cgroup;
 use crate::limits::{ENVIRONMENT_READ_BYTES, ENVIRONMENT_READ_MAX};
 
 /// What the sweep sees of processes, and does to them. The tests have another one.

@@ -10,9 +10,9 @@ use std::time::Instant;
 use baton_export::clock;
 use tokio::sync::oneshot;
 
-use super::super::cgroup::Cgroup;
 use super::procfs::Procfs;
 use super::sweep::{Sweeps, SweptTree};
+use crate::cgroup::Cgroup;
 use crate::limits::SWEEP_STACK;
 
 /// See the [module](self). Clones share the thread.

@@ -23,6 +23,7 @@ use baton_spawn::{Environment, ExecutionState, Image, InheritedState, Selected, 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{WaitOptions, waitpid};
+use tokio::runtime::Handle;
 
 pub use self::error::{CgroupError, MemoryUnavailable};
 use self::files::{contains_word, oom_kills, pids};
@@ -35,6 +36,18 @@ const CGROUP2: u64 = 0x6367_7270;
 /// The names of all cgroups of an exec-server begin so.
 const PREFIX: &str = "baton-";
 
+/// Stands for the process id in the name of the cgroup that is created to try the directory out.
+const TRIAL: &str = "trial";
+
+/// Whether an exec-server gives this name to a cgroup. Others beside them may begin so too, as that of a service.
+fn is_own_name(name: &str) -> bool {
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(process, number)| {
+        let is_process = process == TRIAL || process.parse::<ProcessId>().is_ok();
+        is_process && number.parse::<u64>().is_ok()
+    })
+}
+
 /// A directory below which every process gets a cgroup of its own: see
 /// [`Settings::cgroups`](crate::Settings::cgroups). Clones share it. It is locked until the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -45,6 +58,8 @@ struct Shared {
     path: PathBuf,
     /// Holds the lock.
     _directory: OwnedFd,
+    /// Where cgroups are tried again. The last owner of one may be a thread of the sweep, which is in no runtime.
+    runtime: Option<Handle>,
     /// `memory.max` of each cgroup, in bytes.
     memory_max: Option<u64>,
     /// Why no cgroup has a memory controller.
@@ -86,23 +101,22 @@ impl Cgroups {
             Err(Errno::WOULDBLOCK) => return Err(CgroupError::Taken),
             Err(errno) => return Err(CgroupError::NotOpened(errno.into())),
         }
-        let without_memory = enable_memory(&path).err();
-        match without_memory {
-            Some(unavailable) if memory_max.is_some() => return Err(CgroupError::Memory(unavailable)),
-            without_memory => {
-                let cgroups = Self(Arc::new(Shared {
-                    left: LeftCgroups::of_earlier(&path),
-                    path,
-                    _directory: directory,
-                    memory_max,
-                    without_memory,
-                    next: AtomicU64::new(0),
-                }));
-                cgroups.try_out()?;
-                LeftCgroups::watch(&cgroups.0);
-                Ok(cgroups)
-            }
-        }
+        let without_memory = match enable_memory(&path) {
+            Err(unavailable) if memory_max.is_some() => return Err(CgroupError::Memory(unavailable)),
+            enabled => enabled.err(),
+        };
+        let cgroups = Self(Arc::new(Shared {
+            left: LeftCgroups::of_earlier(&path),
+            path,
+            _directory: directory,
+            runtime: Handle::try_current().ok(),
+            memory_max,
+            without_memory,
+            next: AtomicU64::new(0),
+        }));
+        cgroups.try_out()?;
+        LeftCgroups::watch(&cgroups.0);
+        Ok(cgroups)
     }
 
     /// Why it is not known of a process that it was killed because memory was used up; `None`: it is.
@@ -111,7 +125,7 @@ impl Cgroups {
     }
 
     /// A new cgroup for this process. Ids are chosen by clients, so several processes may have the same one.
-    pub(super) fn create(&self, process: ProcessId) -> io::Result<Cgroup> {
+    pub(crate) fn create(&self, process: ProcessId) -> io::Result<Cgroup> {
         self.create_named(&format!("{PREFIX}{process}"))
     }
 
@@ -141,7 +155,7 @@ impl Cgroups {
     /// Creates a cgroup, and a process in it.
     fn try_out(&self) -> Result<(), CgroupError> {
         let cgroup = self
-            .create_named(&format!("{PREFIX}trial"))
+            .create_named(&format!("{PREFIX}{TRIAL}"))
             .map_err(CgroupError::NotWritable)?;
         if !cgroup.path().join("cgroup.kill").exists() {
             return Err(CgroupError::NoKill);
@@ -199,7 +213,7 @@ fn enable_memory(path: &Path) -> Result<(), MemoryUnavailable> {
 
 /// The cgroup of one process. Dropping it removes it, then or when no process is left in it.
 #[derive(Debug)]
-pub(super) struct Cgroup {
+pub(crate) struct Cgroup {
     cgroups: Cgroups,
     name: String,
 }
@@ -214,25 +228,25 @@ impl Cgroup {
     }
 
     /// Its directory, to create a child in it.
-    pub(super) fn directory(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn directory(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(self.path(), flags, Mode::empty())?)
     }
 
     /// Sends SIGKILL to everything in it and below it, also to what is being created meanwhile.
-    pub(super) fn kill(&self) -> io::Result<()> {
+    pub(crate) fn kill(&self) -> io::Result<()> {
         self.write("cgroup.kill", "1")
     }
 
     /// The processes in it and below it.
-    pub(super) fn members(&self) -> Vec<u32> {
+    pub(crate) fn members(&self) -> Vec<u32> {
         let cgroups = subtree(self.path()).into_iter();
         let texts = cgroups.filter_map(|cgroup| fs::read_to_string(cgroup.join("cgroup.procs")).ok());
         texts.flat_map(|text| pids(&text).collect::<Vec<_>>()).collect()
     }
 
     /// Whether the kernel has killed a process in it or below it because memory was used up.
-    pub(super) fn is_out_of_memory(&self) -> bool {
+    pub(crate) fn is_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.path().join("memory.events"));
         events.is_ok_and(|events| oom_kills(&events) > 0)
     }
@@ -295,6 +309,7 @@ mod tests {
         let cgroups = Cgroups(Arc::new(Shared {
             path: directory.to_owned(),
             _directory: opened.unwrap(),
+            runtime: None,
             memory_max: None,
             without_memory: None,
             next: AtomicU64::new(0),
@@ -315,6 +330,24 @@ mod tests {
             fs::write(cgroup.path().join("memory.events"), events).unwrap();
             assert_eq!(cgroup.is_out_of_memory(), expected, "{events}");
         }
+    }
+
+    #[test]
+    fn only_names_of_exec_servers_are_leftovers() {
+        let process = "0123456789abcdef".repeat(2);
+        for name in [format!("baton-{process}-0"), "baton-trial-12".to_owned()] {
+            assert!(is_own_name(&name), "{name}");
+        }
+        for name in [
+            "baton-relay.service",
+            "baton-server-1",
+            "baton-trial",
+            "baton-trial-x",
+            "init.scope",
+        ] {
+            assert!(!is_own_name(name), "{name}");
+        }
+        assert!(!is_own_name(&format!("baton-{process}")));
     }
 
     #[test]

@@ -6,10 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::{PREFIX, Shared, remove};
+use super::{Shared, is_own_name, remove};
 use crate::limits::{CGROUP_RETRY_FIRST, CGROUP_RETRY_LONGEST, CGROUPS_LEFT_MAX, CGROUPS_REMOVED_AT_ONCE};
 
 /// See the [module](self).
@@ -28,7 +27,7 @@ impl LeftCgroups {
     pub(super) fn of_earlier(directory: &Path) -> Self {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let ours = names.filter(|name| name.starts_with(PREFIX) && directory.join(name).is_dir());
+        let ours = names.filter(|name| is_own_name(name) && directory.join(name).is_dir());
         let names = ours
             .filter(|name| !remove(&directory.join(name)))
             .take(CGROUPS_LEFT_MAX)
@@ -51,9 +50,9 @@ impl LeftCgroups {
         }
     }
 
-    /// Tries again from now on, if there are any and a runtime is there.
+    /// Tries again from now on, if there are any.
     pub(super) fn watch(shared: &Arc<Shared>) {
-        let Ok(runtime) = Handle::try_current() else {
+        let Some(runtime) = &shared.runtime else {
             return;
         };
         {
@@ -63,13 +62,13 @@ impl LeftCgroups {
             }
             left.is_watched = true;
         }
-        let shared = Arc::downgrade(shared);
+        let weak = Arc::downgrade(shared);
         runtime.spawn(async move {
             let mut pause = CGROUP_RETRY_FIRST;
             loop {
                 sleep(pause).await;
                 pause = (pause * 2).min(CGROUP_RETRY_LONGEST);
-                let is_watched = shared
+                let is_watched = weak
                     .upgrade()
                     .is_some_and(|shared| shared.left.try_again(&shared.path));
                 if !is_watched {
