@@ -34,7 +34,7 @@ pub struct Settings {
     pub cgroups: Option<Cgroups>,
     /// Reaps every child of this process that the service has not created: for a process that gets the orphans of
     /// commands, because it is the first one of a container, or a subreaper. The program must create no children beside
-    /// the service, whose exit status would be lost. The service must be created in a tokio runtime with IO and time.
+    /// the service, and no second service, because their exit statuses would be lost. The service must be created in a tokio runtime with IO and time.
     pub reap_orphans: bool,
 }
 

@@ -83,32 +83,38 @@ fn orphaning(code: u32) -> Start {
 
 #[test]
 fn orphans_are_reaped_and_no_command_loses_its_exit_status() {
-    if !is_first_process("orphans_are_reaped_and_no_command_loses_its_exit_status") {
-        return;
+    if is_first_process("orphans_are_reaped_and_no_command_loses_its_exit_status") {
+        reap(SpawnMethod::Clone);
     }
+}
+
+#[test]
+fn orphans_are_reaped_and_no_command_that_is_forked_loses_its_exit_status() {
+    if is_first_process("orphans_are_reaped_and_no_command_that_is_forked_loses_its_exit_status") {
+        reap(SpawnMethod::Std);
+    }
+}
+
+fn reap(method: SpawnMethod) {
     runtime().block_on(async {
-        for method in [SpawnMethod::Clone, SpawnMethod::Std] {
-            let host = host(method, true).await;
-            for round in 0..ROUNDS {
-                let mut calls = Vec::new();
-                for code in 0..10 {
-                    calls.push((code, host.run(orphaning(code)).await.unwrap()));
-                }
-                // Leaders that are zombies for some time, since a descendant holds a pipe.
-                let held = host
-                    .run(start(&["sh", "-c", "sleep 1.2 & exit 77"]))
-                    .await
-                    .unwrap();
-                for (code, call) in calls {
-                    assert_eq!(call.finish().await.code() as u32, code, "{round}");
-                }
-                if round == ROUNDS - 1 {
-                    assert_eq!(held.finish().await.code(), 77);
-                }
+        let host = host(method, true).await;
+        for round in 0..ROUNDS {
+            let mut calls = Vec::new();
+            for code in 0..10 {
+                calls.push((code, host.run(orphaning(code)).await.unwrap()));
             }
-            host.idle().await;
-            eventually("all orphans are reaped", || zombies() == 0).await;
+            // A leader that is a zombie for some time, since a descendant holds a pipe.
+            let held = start(&["sh", "-c", "sleep 1.2 & exit 77"]);
+            let held = host.run(held).await.unwrap();
+            for (code, call) in calls {
+                assert_eq!(call.finish().await.code() as u32, code, "{round}");
+            }
+            if round == ROUNDS - 1 {
+                assert_eq!(held.finish().await.code(), 77);
+            }
         }
+        host.idle().await;
+        eventually("all orphans are reaped", || zombies() == 0).await;
     });
 }
 
