@@ -3,6 +3,8 @@
 //!
 //! * [`scale`]: the amount of work of a test, and its random seed;
 //! * [`wait`]: waiting with a deadline;
+//! * [`fault_proxy`]: a TCP proxy that cuts, stalls and slows connections;
+//! * [`command_check`]: what holds of every command, whatever happened to its connections;
 //! * [`frames`] and [`codec`]: frames and messages without the real encoders;
 //! * [`registration`]: an exec-server's proof;
 //! * [`scripted_exec`]: an `Exec` service with fixed answers;
@@ -15,6 +17,8 @@
 
 pub mod codec;
 pub mod collector;
+pub mod command_check;
+pub mod fault_proxy;
 pub mod frames;
 pub mod limits;
 pub mod load;

@@ -21,3 +21,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two checks of a condition.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Bytes that a [`FaultProxy`](crate::fault_proxy::FaultProxy) reads at once. Each direction of a connection holds one such buffer.
+pub const PROXY_CHUNK: usize = 16 * 1024;
+
+/// Pieces of a direction that a [`FaultProxy`](crate::fault_proxy::FaultProxy) holds: with [`PROXY_CHUNK`] 1 MiB, after
+/// which a stalled link stops its sender. A delayed link passes at most so much in one delay.
+pub const PROXY_QUEUE: usize = 64;
