@@ -40,10 +40,13 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_core_client::{Client, Command, Event, ExitStatus, RecordTo, Run, RunError, Stdin, WindowSize};
+use baton_core_client::{
+    Client, Command, Event, ExitStatus, ProcessId, RecordTo, Run, RunError, Stdin, WindowSize,
+};
 use baton_trace::record::CallRecord;
 use baton_trace::text::counted;
 use baton_trace::w3c::TraceContext;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -144,20 +147,25 @@ enum Ending {
     Exited(i32),
     /// The command runs on. The session must not be closed: that would kill it.
     Detached,
+    /// As [`Detached`](Self::Detached), because this process's terminal is gone.
+    HungUp,
 }
 
 impl Ending {
-    fn exit_code(self) -> i32 {
+    fn exit_code(self) -> Result<i32, CliError> {
         match self {
-            Self::Exited(code) => code,
-            Self::Detached => 0,
+            Self::Exited(code) => Ok(code),
+            Self::Detached => Ok(0),
+            Self::HungUp => Err(CliError::Interrupted {
+                signal: SignalKind::hangup().as_raw_value(),
+            }),
         }
     }
 }
 
 /// Closes the session of a client whose command was not detached from.
 async fn close(client: &Client, outcome: &Result<Ending, CliError>) {
-    if !matches!(outcome, Ok(Ending::Detached)) {
+    if !matches!(outcome, Ok(Ending::Detached | Ending::HungUp)) {
         client.close().await;
     }
 }
@@ -268,20 +276,29 @@ async fn follow(following: Following) -> Result<Ending, CliError> {
         Ok(error) = input_failed => Err(error),
         signal = interruption.pass_on(&mut stop, &signaller, graces.kill, || connection.left(graces.session).is_some()) => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
+            let is_hang_up = signal == SignalKind::hangup().as_raw_value();
+            if let Some(process) = process.filter(|_| is_hang_up && !granted.get().is_zero()) {
+                // A closed window is a lost connection: nobody has asked for the command's end.
+                return Ok(detach(run, process, Ending::HungUp));
+            }
             departure::tell_of_lost(connection, &run);
             return Err(CliError::Interrupted { signal });
         }
         departure = departure::asked(&mut escapes, process, &granted) => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
-            if let Departure::Detach(process) = departure {
-                departure::tell_of_detached(process, run.grace());
-                // Dropping it would kill the command. The keyboard keeps the command's input open.
-                let _run = ManuallyDrop::new(run);
-                return Ok(Ending::Detached);
+            match departure {
+                Departure::Detach(process) => return Ok(detach(run, process, Ending::Detached)),
+                Departure::HangUp(process) => return Ok(detach(run, process, Ending::HungUp)),
+                Departure::Leave | Departure::Interrupt => {}
             }
             return Err(departure::leave(departure, connection, &run, &signaller).await);
         }
     };
+    if let (Err(error), Some(process)) = (&ended, process.filter(|_| is_raw && !granted.get().is_zero()))
+        && departure::is_hang_up(error)
+    {
+        return Ok(detach(run, process, Ending::HungUp));
+    }
     // Output that precedes a failure is written before the error.
     let written = tokio::select! {
         written = outputs.finish() => written,
@@ -309,6 +326,14 @@ async fn follow(following: Following) -> Result<Ending, CliError> {
         );
     }
     Ok(Ending::Exited(status.shell_code()))
+}
+
+/// Leaves a command that runs on, and says so.
+fn detach(run: Run, process: ProcessId, ending: Ending) -> Ending {
+    departure::tell_of_detached(process, run.grace());
+    // Dropping it would kill the command. The task that forwards input keeps the command's input open.
+    let _run = ManuallyDrop::new(run);
+    ending
 }
 
 /// Writes and draws the stages of a command. Every call has a record, however it ended.

@@ -14,6 +14,8 @@ pub(crate) enum Escape {
     Help,
     /// Ctrl-C while the connection is lost: the command cannot get it.
     Interrupt,
+    /// The terminal is gone.
+    HangUp,
 }
 
 /// A part of what was typed.
@@ -107,7 +109,7 @@ mod tests {
                     Typed::Escape(Escape::Leave) => text += "<.>",
                     Typed::Escape(Escape::Detach) => text += "<d>",
                     Typed::Escape(Escape::Help) => text += "<?>",
-                    Typed::Escape(Escape::Interrupt) => panic!("no key is it"),
+                    Typed::Escape(Escape::Interrupt | Escape::HangUp) => panic!("no key is it"),
                 }
             }
         }

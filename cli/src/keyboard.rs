@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use baton_core_client::Stdin;
 use bytes::Bytes;
+use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CliError;
@@ -75,6 +76,9 @@ impl Keyboard {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(source) => {
+                    if is_hang_up(&source) {
+                        self.request(Escape::HangUp).await;
+                    }
                     // Fails if the command has ended.
                     let _ = cut.send(CliError::Input(source));
                     return pending().await;
@@ -94,6 +98,8 @@ impl Keyboard {
                 }
             }
         }
+        // No key ends the input of a raw terminal.
+        self.request(Escape::HangUp).await;
         if let Some(held) = self.detector.finish() {
             // Fails if the command has ended.
             let _ = queue.send(held.into()).await;
@@ -109,6 +115,11 @@ impl Keyboard {
             pending().await
         }
     }
+}
+
+/// Whether the terminal is gone, which is what EIO means of one in the foreground.
+pub(crate) fn is_hang_up(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Writes what is queued, then the end of input.

@@ -35,7 +35,7 @@ pub(crate) fn main(args: AttachArgs) -> Result<i32, CliError> {
         outcome
     });
     let ending = outcome.map_err(|error| remote.explain(error))?;
-    Ok(ending.exit_code())
+    ending.exit_code()
 }
 
 async fn attach(

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use crate::error::CliError;
 use crate::escapes::Escape;
-use crate::keyboard::EscapeRequest;
+use crate::keyboard::{self, EscapeRequest};
 use crate::limits::HANG_UP_TIMEOUT;
 use crate::raw_terminal::{line_end, line_start};
 
@@ -25,6 +25,8 @@ pub(super) enum Departure {
     Detach(ProcessId),
     /// By Ctrl-C while the connection is lost.
     Interrupt,
+    /// The terminal is gone, and nobody has asked for the end of this process, which runs on.
+    HangUp(ProcessId),
 }
 
 /// Answers escapes until one means that the user leaves. `process` is the one that can be attached to again.
@@ -44,6 +46,11 @@ pub(super) async fn asked(
                     line_start()
                 ),
             },
+            Escape::HangUp => {
+                if let Some(process) = process.filter(|_| !granted.get().is_zero()) {
+                    return Departure::HangUp(process);
+                }
+            }
             Escape::Help => help(),
         }
         request.stay();
@@ -70,6 +77,11 @@ pub(super) fn tell_of_detached(process: ProcessId, grace: Duration) {
         line_start(),
         humantime::format_duration(grace)
     );
+}
+
+/// Whether an error of this process's output means that its terminal is gone.
+pub(super) fn is_hang_up(error: &CliError) -> bool {
+    matches!(error, CliError::Stdio { source, .. } if keyboard::is_hang_up(source))
 }
 
 /// Says that a command runs on, if its connection is lost.
@@ -100,6 +112,6 @@ pub(super) async fn leave(
         Departure::Interrupt => CliError::Interrupted {
             signal: SignalKind::interrupt().as_raw_value(),
         },
-        Departure::Leave | Departure::Detach(_) => CliError::Left,
+        Departure::Leave | Departure::Detach(_) | Departure::HangUp(_) => CliError::Left,
     }
 }

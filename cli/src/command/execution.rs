@@ -76,7 +76,7 @@ impl Execution {
         if json && let Err(error) = &ending {
             page(&JsonLines::default().failed(error))?;
         }
-        Ok(ending?.exit_code())
+        ending?.exit_code()
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     exporting.finish(&self::runtime()?, args.flush_timeout);
     let drawing = args.trace.unwrap_or(WaterfallDetail::Full);
     show_trace(record, traces, (!args.quiet).then_some(drawing));
-    outcome.map(Ending::exit_code)
+    outcome.and_then(Ending::exit_code)
 }
 
 /// A role on its own thread, and its value once it is ready: the relay's address, the exec-server's ticket.

@@ -109,6 +109,14 @@ enum End {
 }
 
 impl Direction {
+    /// The other one.
+    pub fn reverse(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+
     fn index(self) -> usize {
         match self {
             Self::Up => 0,
@@ -271,7 +279,9 @@ async fn accept(listener: TcpListener, link: Arc<Link>) {
         let target = {
             let mut state = link.state();
             state.accepted += 1;
-            state.connections.retain(|connection| connection.strong_count() > 0);
+            state
+                .connections
+                .retain(|connection| connection.strong_count() > 0);
             state.connections.push(Arc::downgrade(&connection));
             state.target
         };

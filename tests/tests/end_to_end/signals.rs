@@ -92,6 +92,29 @@ fn a_second_ctrl_c_does_not_wait_for_the_command() {
 }
 
 #[test]
+fn a_client_that_hangs_up_leaves_a_command_with_a_grace_and_one_that_is_terminated_ends_it() {
+    let testbed = Testbed::new();
+    for (signal, runs_on) in [(Signal::HUP, true), (Signal::TERM, false)] {
+        let mark = Mark::new();
+        let options = ["--grace", "10m", "--env", mark.variable()];
+        let client = traps(&testbed, &options, ":", Input::Open);
+        client.signal(signal);
+        let finished = client.finish();
+        assert_eq!(finished.signal, Some(signal.as_raw()), "{finished:?}");
+        assert_eq!(finished.stderr.contains("`baton attach"), runs_on, "{finished:?}");
+        match runs_on {
+            // It would be killed within the exec-server's 200 ms; the round trip of another command takes longer than
+            // the notice of the first one's end.
+            true => {
+                run(testbed.exec(["sleep", "1"])).assert_printed("");
+                assert!(!mark.processes().is_empty());
+            }
+            false => mark.await_gone(),
+        }
+    }
+}
+
+#[test]
 fn a_command_past_its_timeout_has_the_kill_grace_to_end() {
     let testbed = Testbed::new();
     let mark = Mark::new();

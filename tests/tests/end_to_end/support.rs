@@ -4,10 +4,12 @@
 //! * [`Running`], [`Finished`]: one `baton` command with a deadline;
 //! * [`Mark`]: finds the processes of one test, grandchildren included;
 //! * [`Pty`], [`OnPty`]: a pseudo-terminal, and a program on it;
+//! * [`Proxied`]: a testbed with a fault proxy between every two parts;
 //! * [`Proxy`]: a TCP proxy that records every byte;
 //! * [`spans`]: assertions on the spans of one `echo`.
 
 mod mark;
+mod proxied;
 mod proxy;
 mod pty;
 mod running;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use baton_support::process::RunningProgram;
 
 pub(crate) use mark::Mark;
+pub(crate) use proxied::Proxied;
 pub(crate) use proxy::Proxy;
 pub(crate) use pty::{OnPty, Pty};
 pub(crate) use running::assert_printable;

@@ -1,8 +1,9 @@
 //! Terminals: `exec -t` and `attach -t`, whose client runs under a pseudo-terminal.
 
+use baton_support::fault_proxy::{Direction, Fault};
 use rustix::process::Signal;
 
-use crate::support::{Input, Mark, OnPty, Pty, Running, Testbed};
+use crate::support::{Input, Mark, OnPty, Proxied, Pty, Running, Testbed, poll, run};
 
 /// Starts `baton exec OPTIONS -- sh -c SCRIPT` on the terminal. The script prints `ready` when it is.
 fn start(testbed: &Testbed, pty: &Pty, options: &[&str], script: &str) -> OnPty {
@@ -124,6 +125,78 @@ fn a_command_that_is_detached_from_runs_on_and_is_attached_to_again() {
     again.type_keys(b"~.");
     assert_eq!(client.exit_code(), Some(255), "{}", again.shown());
     mark.await_gone();
+}
+
+/// The id of the only process, which `baton ps` lists.
+fn listed(testbed: &Testbed) -> String {
+    let mut ps = testbed.home.baton();
+    ps.args(["ps", "--json", &testbed.ticket.to_string()]);
+    let listed = run(ps);
+    let process: serde_json::Value = serde_json::from_str(listed.text().trim()).unwrap();
+    process["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_command_whose_window_is_closed_runs_on_for_its_grace_and_ends_without_one() {
+    let testbed = Testbed::new();
+    for (grace, has_grace) in [("10m", true), ("0s", false)] {
+        let (pty, mark) = (Pty::new(80, 24), Mark::new());
+        let options = ["-t", "--grace", grace, "--env", mark.variable()];
+        let client = start(&testbed, &pty, &options, "echo ready; exec cat");
+        pty.hang_up();
+        let code = client.exit_code();
+        assert!(code.is_none() || !has_grace, "{code:?}");
+        if !has_grace {
+            mark.await_gone();
+            continue;
+        }
+        let again = Pty::new(90, 30);
+        let mut attach = testbed.home.baton();
+        attach.args(["attach", "-t", &listed(&testbed), &testbed.ticket.to_string()]);
+        let client = again.start(attach);
+        again.await_shown("ready\r\n");
+        again.type_keys(b"once more\r");
+        again.await_shown("once more\r\nonce more\r\n");
+        again.type_keys(b"~.");
+        assert_eq!(client.exit_code(), Some(255), "{}", again.shown());
+        mark.await_gone();
+    }
+}
+
+#[test]
+fn keys_that_were_typed_before_a_detach_reach_the_command() {
+    let testbed = Testbed::new();
+    for number in 0..10 {
+        let (pty, mark) = (Pty::new(80, 24), Mark::new());
+        let file = testbed.home.file(&format!("typed-{number}"));
+        let script = format!("echo ready; read line; echo $line >{}; exec cat", file.display());
+        let options = ["-t", "--grace", "10m", "--env", mark.variable()];
+        let client = start(&testbed, &pty, &options, &script);
+        pty.type_keys(b"last words\r~d");
+        assert_eq!(client.exit_code(), Some(0), "{}", pty.shown());
+        poll("the keys arrive", || {
+            (std::fs::read(&file).ok()? == b"last words\n").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_resize_during_a_lost_connection_and_the_last_one_before_it_reach_the_command() {
+    let proxied = Proxied::new();
+    let (testbed, pty) = (&proxied.testbed, Pty::new(80, 24));
+    let script = "echo ready; while read line; do stty size; done";
+    let client = start(testbed, &pty, &["-t", "--grace", "10m"], script);
+    for (columns, rows) in [(120, 50), (121, 51)] {
+        // Nothing arrives at the relay any more, so the size is lost with the connection.
+        proxied.client_link.inject(Fault::HalfOpen(Direction::Up));
+        pty.resize(columns, rows);
+        client.signal(Signal::WINCH);
+        proxied.client_link.inject(Fault::Cut);
+        pty.type_keys(b"x\r");
+        pty.await_shown(&format!("{rows} {columns}\r\n"));
+    }
+    pty.type_keys(b"~.");
+    assert_eq!(client.exit_code(), Some(255), "{}", pty.shown());
 }
 
 #[test]

@@ -3,12 +3,13 @@
 //! It is not the program's controlling terminal, so a test sends the signals of a terminal itself.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use rustix::event::{PollFd, PollFlags, poll as poll_files};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -21,6 +22,8 @@ pub(crate) struct Pty {
     ours: File,
     theirs: OwnedFd,
     output: Arc<Mutex<Vec<u8>>>,
+    /// Its end ends the reader, which has a descriptor of this side too.
+    _reading: PipeWriter,
 }
 
 /// A program on a [`Pty`]. It is killed on drop.
@@ -37,14 +40,31 @@ impl Pty {
         let ours = File::from(ours);
         let output = Arc::<Mutex<Vec<u8>>>::default();
         let (mut reader, all) = (ours.try_clone().unwrap(), Arc::clone(&output));
-        // Ends with the last descriptor of the other side.
+        let (ended, _reading) = pipe().unwrap();
+        // Ends with the last descriptor of the other side, or with this value.
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(len @ 1..) = reader.read(&mut buffer) {
+            loop {
+                let mut ready = [
+                    PollFd::new(&reader, PollFlags::IN),
+                    PollFd::new(&ended, PollFlags::IN),
+                ];
+                poll_files(&mut ready, None).unwrap();
+                if !ready[1].revents().is_empty() {
+                    break;
+                }
+                let Ok(len @ 1..) = reader.read(&mut buffer) else {
+                    break;
+                };
                 all.lock().unwrap().extend_from_slice(&buffer[..len]);
             }
         });
-        let pty = Self { ours, theirs, output };
+        let pty = Self {
+            ours,
+            theirs,
+            output,
+            _reading,
+        };
         pty.resize(columns, rows);
         pty
     }
@@ -71,6 +91,11 @@ impl Pty {
     /// Types these keys.
     pub(crate) fn type_keys(&self, keys: &[u8]) {
         (&self.ours).write_all(keys).unwrap();
+    }
+
+    /// Closes it, as a closed window does. The program is not in the terminal's session, so it gets no SIGHUP.
+    pub(crate) fn hang_up(self) {
+        drop(self);
     }
 
     /// All that was shown.

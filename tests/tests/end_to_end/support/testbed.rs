@@ -181,7 +181,7 @@ impl Testbed {
     }
 }
 
-fn await_ticket(exec_server: &mut RunningProgram) -> Ticket {
+pub(super) fn await_ticket(exec_server: &mut RunningProgram) -> Ticket {
     let line = exec_server.line_after("ticket: ", PATIENCE).unwrap();
     line.parse().unwrap()
 }
