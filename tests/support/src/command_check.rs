@@ -81,6 +81,8 @@ pub struct Expected {
     pub may_have_gaps: bool,
     /// The descendants that it leaves on purpose.
     pub leaves: usize,
+    /// The calls that its caller makes: one that runs it, and those that send it signals.
+    pub calls: usize,
 }
 
 /// A statement about every command.
@@ -254,14 +256,11 @@ fn closed_is_last(observed: &Observed, expected: &Expected) -> Vec<String> {
 fn nothing_runs_on(observed: &Observed, expected: &Expected) -> Vec<String> {
     match observed.alive.len() == expected.leaves {
         true => Vec::new(),
-        false => vec![format!(
-            "{:?} are left, not {}",
-            observed.alive, expected.leaves
-        )],
+        false => vec![format!("{:?} are left, not {}", observed.alive, expected.leaves)],
     }
 }
 
-fn spans_are_closed(observed: &Observed, _: &Expected) -> Vec<String> {
+fn spans_are_closed(observed: &Observed, expected: &Expected) -> Vec<String> {
     let mut details = Vec::new();
     let mut ids = HashSet::from([&observed.caller.1]);
     for span in &observed.spans {
@@ -277,11 +276,21 @@ fn spans_are_closed(observed: &Observed, _: &Expected) -> Vec<String> {
             details.push(format!("the parent of {} is unknown", span.name));
         }
     }
-    for name in ["process", "call"] {
-        let times = observed.spans.iter().filter(|span| span.name == name).count();
-        if times != 1 {
-            details.push(format!("there are {times} spans {name}"));
-        }
+    let times = |is: &dyn Fn(&SpanSeen) -> bool| observed.spans.iter().filter(|span| is(span)).count();
+    // The envelope has the caller's name of the call.
+    let (envelopes, processes) = (
+        times(&|span| span.parent == observed.caller.1),
+        times(&|span| span.name == "process"),
+    );
+    if (envelopes, processes) != (expected.calls, 1) {
+        let spans: Vec<_> = observed
+            .spans
+            .iter()
+            .map(|span| (&span.name, span.times))
+            .collect();
+        details.push(format!(
+            "there are {envelopes} envelopes and {processes} spans process in {spans:?}"
+        ));
     }
     details
 }

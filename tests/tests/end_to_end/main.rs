@@ -15,6 +15,7 @@
 //! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
 //! * `recover`: commands with a grace, and their clients, survive lost connections;
 //! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
+//! * `matrix`: every kind of command under every kind of fault of its connections, by one checker;
 //! * `options`: options of an allow-list line: a forced command, an expired key, an unknown option;
 //! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
 //! * `processes`: `baton ps` and `baton kill`;
@@ -53,6 +54,7 @@ mod hosts;
 mod ids;
 mod inherited;
 mod jaeger;
+mod matrix;
 mod options;
 mod processes;
 mod records;

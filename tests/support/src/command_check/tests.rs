@@ -43,6 +43,7 @@ fn expected() -> Expected {
         truncated: false,
         may_have_gaps: false,
         leaves: 0,
+        calls: 1,
     }
 }
 
@@ -50,7 +51,10 @@ fn expected() -> Expected {
 fn breaks(claim: Claim, change: impl FnOnce(&mut Observed)) {
     let mut observed = good();
     change(&mut observed);
-    let mut claims: Vec<_> = check(&observed, &expected()).into_iter().map(|(claim, _)| claim).collect();
+    let mut claims: Vec<_> = check(&observed, &expected())
+        .into_iter()
+        .map(|(claim, _)| claim)
+        .collect();
     claims.dedup();
     assert_eq!(claims, [claim]);
 }
@@ -97,7 +101,9 @@ fn a_gap_excuses_what_is_missing_there_and_nothing_else() {
     assert_eq!(with(|observed| observed.events[4] = stdout("two")), 1);
     assert_eq!(with(|observed| observed.events[1] = stdout("ne ")), 1);
     assert_eq!(with(|observed| observed.events[4] = stdout("one two three")), 1);
-    breaks(Claim::BytesAreWhole, |observed| observed.events.insert(2, Seen::Gap));
+    breaks(Claim::BytesAreWhole, |observed| {
+        observed.events.insert(2, Seen::Gap)
+    });
 }
 
 #[test]
@@ -115,9 +121,13 @@ fn a_missing_a_second_and_a_wrong_exit_are_found() {
 fn a_missing_a_second_an_early_and_a_wrong_closed_are_found() {
     let claim = Claim::ClosedIsLast;
     breaks(claim, |observed| drop(observed.events.pop()));
-    breaks(claim, |observed| observed.events.push(Seen::Closed { truncated: false }));
+    breaks(claim, |observed| {
+        observed.events.push(Seen::Closed { truncated: false })
+    });
     breaks(claim, |observed| observed.events.swap(4, 5));
-    breaks(claim, |observed| observed.events[5] = Seen::Closed { truncated: true });
+    breaks(claim, |observed| {
+        observed.events[5] = Seen::Closed { truncated: true }
+    });
     breaks(claim, |observed| drop(observed.events.remove(0)));
     breaks(claim, |observed| observed.events.insert(2, Seen::Started));
 }
@@ -134,6 +144,7 @@ fn spans_without_an_end_a_parent_or_their_process_are_found() {
     breaks(claim, |observed| observed.spans[1].parent = vec![9; 8]);
     breaks(claim, |observed| observed.spans.push(span("process", 4, 2)));
     breaks(claim, |observed| observed.spans[1].name = "other".into());
+    breaks(claim, |observed| observed.spans.push(span("call", 4, 1)));
     breaks(claim, |observed| observed.spans.push(span("other", 3, 2)));
 }
 

@@ -33,7 +33,9 @@ impl Ends {
 impl FaultProxy {
     /// [`bind`](Self::bind) blocks.
     async fn bind_here() -> Self {
-        tokio::task::spawn_blocking(|| Self::bind().unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(|| Self::bind().unwrap())
+            .await
+            .unwrap()
     }
 }
 

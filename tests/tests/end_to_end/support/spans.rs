@@ -98,7 +98,18 @@ fn read_traces(spans: &[ReceivedSpan]) -> Vec<Trace> {
     let request = ExportTraceServiceRequest {
         resource_spans: spans.iter().map(group).collect(),
     };
-    let text = serde_json::to_vec(&request).unwrap();
+    read_request(&request)
+}
+
+/// What the checker of `baton trace check` finds in a trace file.
+pub(crate) fn findings(file: &ExportTraceServiceRequest) -> Vec<Finding> {
+    let traces = read_request(file);
+    let options = CheckOptions::default();
+    traces.iter().flat_map(|trace| check(trace, &options)).collect()
+}
+
+fn read_request(request: &ExportTraceServiceRequest) -> Vec<Trace> {
+    let text = serde_json::to_vec(request).unwrap();
     let mut traces = Vec::new();
     let mut deliver = |trace| traces.push(trace);
     let mut reader = Reader::new(&mut deliver);

@@ -1,0 +1,435 @@
+//! Every kind of command under every kind of fault, with real processes and a fault proxy on both links of the relay.
+//! One [checker](baton_support::command_check) states what holds of each.
+//!
+//! The byte at which a fault acts is random, from a fixed seed; `BATON_TEST_FULL=1` adds seeds and raises the amounts.
+
+mod cases;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use baton_core_client::{Client, Command, Event, ExitStatus, Run, Signal, Stdin, WindowSize};
+use baton_support::command_check::{Exit, Observed, Seen, SpanSeen, check};
+use baton_support::fault_proxy::{Direction, Fault, Trigger};
+use baton_support::scale::{is_full, scaled};
+use baton_trace::w3c::TraceContext;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use self::cases::{Case, Input, cases, signals, write_binary};
+use crate::support::{Mark, PATIENCE, Proxied, spans};
+
+/// Longer than any fault and the watchdogs that notice it.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// How long output may follow the exit; a case waits for it.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// The first seed.
+const SEED: u64 = 16;
+
+/// Bytes that a call of a short command sends in one direction, roughly.
+const SHORT_CALL: u64 = 400;
+
+/// What happens to the connections of a command.
+#[derive(Clone, Copy)]
+enum Harm {
+    None,
+    /// At a random byte of one link.
+    AtByte(Link, Fault),
+    /// As [`AtByte`](Self::AtByte), in both directions in turn, silently.
+    HalfOpen(Link, Direction),
+    /// From before the session begins.
+    SingleBytes,
+}
+
+#[derive(Clone, Copy)]
+enum Link {
+    Client,
+    Server,
+}
+
+/// The files and processes of one run of a case.
+struct Place {
+    starts: PathBuf,
+    binary: PathBuf,
+    mark: Mark,
+}
+
+impl Place {
+    fn new(proxied: &Proxied) -> Self {
+        let binary = proxied.testbed.home.file("binary");
+        if !binary.exists() {
+            write_binary(&binary);
+        }
+        Self {
+            starts: proxied
+                .testbed
+                .home
+                .file(&format!("starts-{:032x}", rand::random::<u128>())),
+            binary,
+            mark: Mark::new(),
+        }
+    }
+
+    fn variables(&self) -> [(&str, &str); 3] {
+        let (name, value) = self.mark.variable().split_once('=').unwrap();
+        [
+            (name, value),
+            ("STARTS", self.starts.to_str().unwrap()),
+            ("BINARY", self.binary.to_str().unwrap()),
+        ]
+    }
+
+    /// The script, which first tells that it has started, and in which trace.
+    fn script(case: &Case) -> String {
+        format!("echo \"$TRACEPARENT\" >>$STARTS; {}", case.script)
+    }
+
+    /// What it has left behind. A descendant that was killed may still have to be reaped.
+    fn left(&self, case: &Case, observed: &mut Observed) {
+        if case.expected.leaves == 0 {
+            self.mark.await_gone();
+        }
+        observed.alive = self.mark.processes();
+        let starts = fs::read_to_string(&self.starts).unwrap_or_default();
+        observed.starts = starts.lines().map(str::to_owned).collect();
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn command(case: &Case, place: &Place, parent: &TraceContext) -> Command {
+    let command = Command::new("sh").arg("-c").arg(Place::script(case));
+    let command = place
+        .variables()
+        .into_iter()
+        .fold(command, |command, (name, value)| command.env(name, value));
+    let command = match case.has_terminal {
+        true => command.terminal(WindowSize {
+            columns: 90,
+            rows: 30,
+            width_pixels: 0,
+            height_pixels: 0,
+        }),
+        false => command,
+    };
+    command
+        .grace(GRACE)
+        .drain(DRAIN)
+        .trace(true)
+        .parent(parent.clone())
+}
+
+async fn feed(input: Input, mut stdin: Stdin) -> Option<Stdin> {
+    match input {
+        Input::Dropped => None,
+        Input::Open => Some(stdin),
+        Input::Bytes(bytes) => {
+            // Fails if the command has ended.
+            let _ = stdin.write(bytes.into()).await;
+            let _ = stdin.close().await;
+            None
+        }
+        Input::Endless => {
+            while stdin.write(Bytes::from_static(&[0; 32 * 1024])).await.is_ok() {}
+            None
+        }
+    }
+}
+
+fn seen(event: Event) -> Seen {
+    match event {
+        Event::Started { .. } => Seen::Started,
+        Event::Stdout(bytes) => Seen::Stdout(bytes.into()),
+        Event::Stderr(bytes) => Seen::Stderr(bytes.into()),
+        Event::Gap { .. } => Seen::Gap,
+        Event::Exited { status, .. } => Seen::Exited(match status {
+            ExitStatus::Code(code) => Exit::Code(code),
+            ExitStatus::Signal { signal, .. } => Exit::Signal(signal),
+        }),
+        Event::Closed { truncated, .. } => Seen::Closed { truncated },
+        Event::Repeated { .. } => panic!("a start that the caller has not repeated"),
+    }
+}
+
+/// Runs a case with the library to its end.
+async fn run_case(client: &Client, case: &Case, place: &Place) -> Observed {
+    let parent = TraceContext::new_root(true);
+    let mut observed = Observed {
+        caller: (
+            parent.trace_id.to_bytes().to_vec(),
+            parent.span_id.to_bytes().to_vec(),
+        ),
+        ..Observed::default()
+    };
+    let (run, stdin) = client.start(command(case, place, &parent)).await.unwrap();
+    // Aborted when the command has ended, because an input may stay open.
+    let mut feeding = JoinSet::new();
+    feeding.spawn(feed(case.input.clone(), stdin));
+    let mut run: Run = run;
+    let mut to_terminate = case.is_terminated;
+    while let Some(event) = run
+        .next()
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error} after {:?}", case.name, observed.events))
+    {
+        if to_terminate && matches!(event, Event::Stdout(_)) {
+            to_terminate = false;
+            let signaller = run.signaller();
+            feeding.spawn(async move {
+                signaller.terminate(Signal::Term).await.unwrap();
+                None
+            });
+        }
+        observed.events.push(seen(event));
+    }
+    while let Some(fed) = feeding.try_join_next() {
+        fed.unwrap();
+    }
+    let record = run.record().await.unwrap();
+    observed.spans = own_spans(baton_export::json::request(&[record]));
+    observed
+}
+
+/// The spans of a trace file that the client would export. The exec-server exports its own, which are its view of each
+/// attempt; those in the file are of the last one.
+fn own_spans(mut file: ExportTraceServiceRequest) -> Vec<SpanSeen> {
+    let of_server = |of: &ResourceSpans| {
+        let mut attributes = of.resource.iter().flat_map(|resource| &resource.attributes);
+        attributes.any(|attribute| {
+            attribute.key == "service.name" && format!("{:?}", attribute.value).contains("exec-server")
+        })
+    };
+    let checked = spans::findings(&file);
+    assert!(checked.is_empty(), "{checked:#?}");
+    file.resource_spans.retain(|of| !of_server(of));
+    SpanSeen::of(&file)
+}
+
+/// Arms the harm. `case` says how many bytes there are to choose from.
+fn harm(proxied: &Proxied, harm: Harm, case: &Case, rng: &mut StdRng) {
+    let link = |link| match link {
+        Link::Client => &proxied.client_link,
+        Link::Server => &proxied.server_link,
+    };
+    match harm {
+        Harm::None | Harm::SingleBytes => {}
+        Harm::AtByte(which, fault) => {
+            let output = if rng.random_bool(0.5) {
+                case.output_bytes()
+            } else {
+                0
+            };
+            let at = rng.random_range(1..=SHORT_CALL + output);
+            // Output goes up on the exec-server's link, which the exec-server has dialled.
+            let carries_output = match which {
+                Link::Client => Direction::Down,
+                Link::Server => Direction::Up,
+            };
+            let direction = match output {
+                0 if rng.random_bool(0.5) => carries_output.reverse(),
+                _ => carries_output,
+            };
+            link(which).arm(Trigger::Bytes(direction, at), fault);
+        }
+        Harm::HalfOpen(which, direction) => {
+            let at = rng.random_range(1..=SHORT_CALL);
+            link(which).arm(Trigger::Bytes(direction, at), Fault::HalfOpen(direction));
+        }
+    }
+}
+
+/// Adds the exported spans of all observed traces, and checks everything.
+fn conclude(mut proxied: Proxied, all: Vec<(Case, Observed)>) {
+    // It exports what is left.
+    proxied.testbed.stop_exec_server();
+    let mut exported: HashMap<Vec<u8>, Vec<_>> = HashMap::new();
+    for received in proxied.collector.spans() {
+        exported
+            .entry(received.span.trace_id.clone())
+            .or_default()
+            .push(received.span);
+    }
+    let mut violations = Vec::new();
+    for (case, mut observed) in all {
+        let spans = exported.remove(&observed.caller.0).unwrap_or_default();
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                scope_spans: vec![ScopeSpans {
+                    spans,
+                    ..ScopeSpans::default()
+                }],
+                ..ResourceSpans::default()
+            }],
+        };
+        observed.spans.extend(SpanSeen::of(&request));
+        for (claim, why) in check(&observed, &case.expected) {
+            violations.push(format!("{}: {claim:?}: {why}", case.name));
+        }
+    }
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+/// Runs all cases one after another, each with its own harm.
+fn all_hold(what: &str, kind: Harm, all: &[Case]) {
+    let proxied = Proxied::new();
+    let runtime = runtime();
+    let rounds = match kind {
+        Harm::None => 1,
+        _ => scaled("rounds", 1, 8),
+    };
+    let mut concluded = Vec::new();
+    for seed in SEED..SEED + rounds {
+        let mut rng = StdRng::seed_from_u64(seed);
+        if let Harm::SingleBytes = kind {
+            proxied.client_link.inject(Fault::OneByte);
+            proxied.server_link.inject(Fault::OneByte);
+        }
+        let warm = proxied.testbed.client();
+        for case in all {
+            // Some sessions begin under the fault.
+            let client = match rng.random_bool(0.2) {
+                true => proxied.testbed.client(),
+                false => warm.clone(),
+            };
+            let place = Place::new(&proxied);
+            println!("seed {seed}: {}", case.name);
+            let mut observed = runtime.block_on(async {
+                timeout(PATIENCE, warm.connect()).await.unwrap().unwrap();
+                harm(&proxied, kind, case, &mut rng);
+                timeout(2 * PATIENCE, run_case(&client, case, &place))
+                    .await
+                    .unwrap()
+            });
+            proxied.client_link.disarm();
+            proxied.server_link.disarm();
+            place.left(case, &mut observed);
+            concluded.push((case.clone(), observed));
+        }
+        runtime.block_on(warm.close());
+    }
+    let acted = proxied.client_link.acted() + proxied.server_link.acted();
+    println!("{what}: {acted} faults in {} commands", concluded.len());
+    if let Harm::AtByte(..) = kind {
+        assert!(acted * 2 > concluded.len() as u64, "most faults have to act");
+    }
+    conclude(proxied, concluded);
+}
+
+/// Bytes of the case of one line.
+fn line_bytes() -> usize {
+    scaled("bytes on one line", 4 << 20, 64 << 20) as usize
+}
+
+/// All cases, and some signals.
+fn faulty_cases(line_bytes: usize) -> Vec<Case> {
+    let every = if is_full() { 1 } else { 8 };
+    cases(line_bytes)
+        .into_iter()
+        .chain(signals().into_iter().step_by(every))
+        .collect()
+}
+
+#[test]
+fn every_case_holds_without_a_fault() {
+    let all: Vec<_> = cases(line_bytes()).into_iter().chain(signals()).collect();
+    all_hold("without a fault", Harm::None, &all);
+}
+
+#[test]
+fn every_case_holds_when_the_connection_of_the_client_is_cut() {
+    let harm = Harm::AtByte(Link::Client, Fault::Cut);
+    all_hold("client cut", harm, &faulty_cases(line_bytes()));
+}
+
+#[test]
+fn every_case_holds_when_the_connection_of_the_exec_server_is_cut() {
+    let harm = Harm::AtByte(Link::Server, Fault::Cut);
+    all_hold("exec-server cut", harm, &faulty_cases(line_bytes()));
+}
+
+#[test]
+fn every_case_holds_when_a_connection_is_closed() {
+    let harm = Harm::AtByte(Link::Client, Fault::Close);
+    all_hold("client closed", harm, &faulty_cases(1 << 20));
+}
+
+#[test]
+fn every_case_holds_when_a_link_stalls() {
+    let stall = Fault::Stall(Duration::from_millis(300));
+    let harm = Harm::AtByte(Link::Server, stall);
+    all_hold("exec-server stalls", harm, &faulty_cases(1 << 20));
+}
+
+#[test]
+fn every_case_holds_one_byte_at_a_time() {
+    all_hold("single bytes", Harm::SingleBytes, &faulty_cases(10_000));
+}
+
+/// Runs some cases at once, because only a watchdog notices the fault, after 14 s.
+fn hold_half_open(link: Link, direction: Direction) {
+    let proxied = Proxied::new();
+    let runtime = runtime();
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let all = cases(1 << 20);
+    let client = proxied.testbed.client();
+    let observed = runtime.block_on(async {
+        timeout(PATIENCE, client.connect()).await.unwrap().unwrap();
+        harm(&proxied, Harm::HalfOpen(link, direction), &all[0], &mut rng);
+        let mut running = JoinSet::new();
+        for case in all {
+            let (client, place) = (client.clone(), Place::new(&proxied));
+            running.spawn(async move {
+                let observed = timeout(2 * PATIENCE, run_case(&client, &case, &place)).await;
+                (case, place, observed.unwrap())
+            });
+        }
+        running.join_all().await
+    });
+    let left = |(case, place, mut observed): (Case, Place, Observed)| {
+        place.left(&case, &mut observed);
+        (case, observed)
+    };
+    let observed: Vec<_> = observed.into_iter().map(left).collect();
+    assert_eq!(proxied.client_link.acted() + proxied.server_link.acted(), 1);
+    conclude(proxied, observed);
+}
+
+#[test]
+fn every_case_holds_when_the_client_is_not_heard() {
+    hold_half_open(Link::Client, Direction::Up);
+}
+
+#[test]
+fn every_case_holds_when_the_client_hears_nothing() {
+    if is_full() {
+        hold_half_open(Link::Client, Direction::Down);
+    }
+}
+
+#[test]
+fn every_case_holds_when_the_exec_server_is_not_heard() {
+    if is_full() {
+        hold_half_open(Link::Server, Direction::Up);
+    }
+}
+
+#[test]
+fn every_case_holds_when_the_exec_server_hears_nothing() {
+    hold_half_open(Link::Server, Direction::Down);
+}
