@@ -310,6 +310,7 @@ impl RunCaller {
             process_id: process.0.to_vec().into(),
             epoch: epoch.0.to_vec().into(),
             argv: vec!["simulated".into(), self.run.0.to_string().into()],
+            tell_repeated: true,
             ..Start::default()
         };
         let mut request = tonic::Request::new(tokio_stream::once(RunRequest {
@@ -376,7 +377,8 @@ fn received(event: ProcessEvent) -> Option<ReceivedEvent> {
         Kind::Closed(closed) => ReceivedEvent::Closed {
             truncated: closed.truncated,
         },
-        Kind::Attached(_) | Kind::StdinTaken(_) | Kind::Gap(_) | Kind::Repeated(_) => return None,
+        Kind::Repeated(_) => ReceivedEvent::Repeated,
+        Kind::Attached(_) | Kind::StdinTaken(_) | Kind::Gap(_) => return None,
     })
 }
 

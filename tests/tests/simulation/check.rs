@@ -39,6 +39,8 @@ pub(crate) enum Claim {
     /// A caller receives `Started`, `Output`, one `Exited` and `Closed`, in this order, with the exit status of the
     /// process.
     OneExit,
+    /// A call whose start repeats another one is told so before all else, and no other call is.
+    RepeatsAreTold,
     /// Each call ends once, and its caller receives no event after that.
     EveryCallEnds,
     /// What a process reads is a prefix of what was sent, and it sees the end of input only where the caller closed it.
@@ -76,6 +78,7 @@ const CHECKS: &[(Claim, Check)] = &[
     (Claim::AtMostOneRun, at_most_one_run),
     (Claim::GapFreePrefix, gap_free_prefix),
     (Claim::OneExit, one_exit),
+    (Claim::RepeatsAreTold, repeats_are_told),
     (Claim::EveryCallEnds, every_call_ends),
     (Claim::StdinIsWhole, stdin_is_whole),
     (Claim::NothingRunsOn, nothing_runs_on),
@@ -272,7 +275,8 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
 fn one_exit(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     for (attempt, call) in &facts.calls {
-        let mut received = call.received.iter();
+        let is_of_process = |received: &&&ReceivedEvent| ***received != ReceivedEvent::Repeated;
+        let mut received = call.received.iter().filter(is_of_process);
         let mut bad = |what: &str| details.push(format!("{attempt:?}: {what}: {:?}", call.received));
         if facts.repeats(*attempt) {
             if call
@@ -296,6 +300,7 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
                 ReceivedEvent::Output(..) => {}
                 ReceivedEvent::Exited(status) => exits.push(status),
                 ReceivedEvent::Closed { .. } => closed = true,
+                ReceivedEvent::Repeated => {}
                 // No simulated command writes more than an exec-server keeps.
                 ReceivedEvent::Gap(_) => bad("events are missing"),
             }
@@ -327,6 +332,26 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
     for (run, Run { exits, .. }) in &facts.runs {
         if exits.len() > 1 {
             details.push(format!("run {} exited {} times", run.0, exits.len()));
+        }
+    }
+    details
+}
+
+fn repeats_are_told(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (attempt, call) in &facts.calls {
+        let is_told = |received: &&&ReceivedEvent| ***received == ReceivedEvent::Repeated;
+        let told = call.received.iter().filter(is_told).count();
+        let is_first = call.received.first() == Some(&&ReceivedEvent::Repeated);
+        let holds = match facts.repeats(*attempt) && !call.received.is_empty() {
+            true => told == 1 && is_first,
+            false => told == 0,
+        };
+        if !holds {
+            details.push(format!(
+                "{attempt:?}: told {told} times of a repeat: {:?}",
+                call.received
+            ));
         }
     }
     details

@@ -73,6 +73,8 @@ pub(crate) enum ReceivedEvent {
     },
     /// This many events are missing.
     Gap(u64),
+    /// The start repeats one that another call has made.
+    Repeated,
 }
 
 impl fmt::Debug for ReceivedEvent {
@@ -83,6 +85,7 @@ impl fmt::Debug for ReceivedEvent {
             Self::Exited(status) => write!(f, "Exited {status:?}"),
             Self::Closed { truncated } => write!(f, "Closed truncated={truncated}"),
             Self::Gap(events) => write!(f, "Gap {events}"),
+            Self::Repeated => f.write_str("Repeated"),
         }
     }
 }

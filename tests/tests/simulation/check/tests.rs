@@ -273,17 +273,27 @@ fn again(events: &mut Vec<Event>, received: &[ReceivedEvent]) {
 
 #[test]
 fn a_repeated_call_receives_only_the_exit_of_the_process() {
+    let repeated = ReceivedEvent::Repeated;
     let end = [
         ReceivedEvent::Exited(EXIT),
         ReceivedEvent::Closed { truncated: false },
     ];
-    holds(|events| again(events, &end));
+    let with = |first: &[ReceivedEvent]| [first, &end[..]].concat();
+    holds(|events| again(events, &with(std::slice::from_ref(&repeated))));
     breaks(Claim::OneExit, |events| {
-        again(events, &[&[ReceivedEvent::Started], &end[..]].concat())
+        again(events, &with(&[repeated.clone(), ReceivedEvent::Started]))
     });
     breaks(Claim::OneExit, |events| {
         let output = ReceivedEvent::Output(Output::Stdout, bytes(RUN, 1, 0, 10));
-        again(events, &[&[output], &end[..]].concat());
+        again(events, &with(&[repeated.clone(), output]));
+    });
+    // It has to be told, once, first, and nobody else.
+    breaks(Claim::RepeatsAreTold, |events| again(events, &with(&[])));
+    breaks(Claim::RepeatsAreTold, |events| {
+        again(events, &with(&[repeated.clone(), repeated.clone()]))
+    });
+    breaks(Claim::RepeatsAreTold, |events| {
+        before(events, stdout(0, 4), received(repeated.clone()))
     });
 }
 
