@@ -16,16 +16,18 @@ use baton_support::fault_proxy::{Direction, Fault, Trigger};
 use baton_support::scale::{is_full, scaled};
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
+use data_encoding::BASE64;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::cases::{Case, Input, cases, signals, write_binary};
-use crate::support::{Mark, PATIENCE, Proxied, spans};
+use crate::support::{self, Mark, PATIENCE, Proxied, Running, spans};
 
 /// Longer than any fault and the watchdogs that notice it.
 const GRACE: Duration = Duration::from_secs(120);
@@ -333,12 +335,12 @@ fn all_hold(what: &str, kind: Harm, all: &[Case]) {
 
 /// Bytes of the case of one line.
 fn line_bytes() -> usize {
-    scaled("bytes on one line", 4 << 20, 64 << 20) as usize
+    scaled("bytes on one line", 2 << 20, 64 << 20) as usize
 }
 
 /// All cases, and some signals.
 fn faulty_cases(line_bytes: usize) -> Vec<Case> {
-    let every = if is_full() { 1 } else { 8 };
+    let every = if is_full() { 1 } else { 12 };
     cases(line_bytes)
         .into_iter()
         .chain(signals().into_iter().step_by(every))
@@ -366,14 +368,14 @@ fn every_case_holds_when_the_connection_of_the_exec_server_is_cut() {
 #[test]
 fn every_case_holds_when_a_connection_is_closed() {
     let harm = Harm::AtByte(Link::Client, Fault::Close);
-    all_hold("client closed", harm, &faulty_cases(1 << 20));
+    all_hold("client closed", harm, &faulty_cases(100_000));
 }
 
 #[test]
 fn every_case_holds_when_a_link_stalls() {
     let stall = Fault::Stall(Duration::from_millis(300));
     let harm = Harm::AtByte(Link::Server, stall);
-    all_hold("exec-server stalls", harm, &faulty_cases(1 << 20));
+    all_hold("exec-server stalls", harm, &faulty_cases(100_000));
 }
 
 #[test]
@@ -408,6 +410,92 @@ fn hold_half_open(link: Link, direction: Direction) {
     let observed: Vec<_> = observed.into_iter().map(left).collect();
     assert_eq!(proxied.client_link.acted() + proxied.server_link.acted(), 1);
     conclude(proxied, observed);
+}
+
+/// The events that `baton exec --json` has printed.
+fn printed(lines: &str) -> Vec<Seen> {
+    let parsed = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    parsed
+        .map(|line| match line["event"].as_str().unwrap() {
+            "started" => Seen::Started,
+            "output" => {
+                let bytes = match line["data"].as_str() {
+                    Some(text) => text.as_bytes().to_vec(),
+                    None => BASE64
+                        .decode(line["data_base64"].as_str().unwrap().as_bytes())
+                        .unwrap(),
+                };
+                match line["stream"].as_str().unwrap() {
+                    "stdout" => Seen::Stdout(bytes),
+                    _ => Seen::Stderr(bytes),
+                }
+            }
+            "gap" => Seen::Gap,
+            "exited" => Seen::Exited(match line["code"].as_i64() {
+                Some(code) => Exit::Code(code.try_into().unwrap()),
+                None => Exit::Signal(0),
+            }),
+            "closed" => Seen::Closed {
+                truncated: line["truncated"].as_bool().unwrap(),
+            },
+            other => panic!("{other}: {line}"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_command_line_passes_the_cases_when_either_connection_is_cut() {
+    let proxied = Proxied::new();
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let is_plain = |case: &Case| {
+        let has_code = matches!(case.expected.exit, Exit::Code(_));
+        has_code && !case.has_terminal && matches!(case.input, Input::Dropped | Input::Bytes(_))
+    };
+    let mut concluded = Vec::new();
+    for (number, case) in cases(1 << 20).into_iter().filter(is_plain).enumerate() {
+        let (place, parent) = (Place::new(&proxied), TraceContext::new_root(true));
+        let mut options = vec!["--json".to_owned(), "--grace".into(), "2m".into()];
+        options.extend([
+            "--drain".to_owned(),
+            humantime::format_duration(DRAIN).to_string(),
+        ]);
+        for (name, value) in place.variables() {
+            options.extend(["--env".to_owned(), format!("{name}={value}")]);
+        }
+        let script = Place::script(&case);
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        let mut exec = proxied.testbed.exec_with(&options, ["sh", "-c", &script]);
+        exec.env(
+            "TRACEPARENT",
+            format!("00-{}-{}-01", parent.trace_id, parent.span_id),
+        );
+        let link = [Link::Client, Link::Server][number % 2];
+        harm(&proxied, Harm::AtByte(link, Fault::Cut), &case, &mut rng);
+        let input = match &case.input {
+            Input::Bytes(bytes) => bytes.clone(),
+            _ => Vec::new(),
+        };
+        let finished = Running::start(exec, support::Input::Bytes(input)).finish();
+        proxied.client_link.disarm();
+        proxied.server_link.disarm();
+        let mut observed = Observed {
+            events: printed(finished.text()),
+            caller: (
+                parent.trace_id.to_bytes().to_vec(),
+                parent.span_id.to_bytes().to_vec(),
+            ),
+            ..Observed::default()
+        };
+        assert_eq!(Exit::Code(finished.code), case.expected.exit, "{finished:?}");
+        place.left(&case, &mut observed);
+        concluded.push((case, observed));
+    }
+    let acted = proxied.client_link.acted() + proxied.server_link.acted();
+    println!("{acted} faults in {} commands", concluded.len());
+    assert!(acted * 2 > concluded.len() as u64, "most faults have to act");
+    conclude(proxied, concluded);
 }
 
 #[test]
