@@ -1,9 +1,10 @@
 //! Looks at, reads and writes the exec-server's file system: the status of a path, the nearest ancestor that holds a
-//! marker, the entries of a directory, the bytes of a file.
+//! marker, the entries of a directory, the bytes of a file, what is below a directory and matches a pattern.
 
 mod list;
 mod place;
 mod read;
+mod search;
 mod write;
 
 use std::ffi::{OsStr, OsString};
@@ -29,6 +30,10 @@ use crate::error::{TransportFailure, status_text};
 pub use list::{DirectoryEntry, Listing};
 pub use place::FilePlace;
 pub use read::{FileEnd, FileHash, FilePart, FileReader};
+pub use search::{
+    FileSelection, FoundEntry, FoundLine, GlobEnd, GlobOptions, GlobResults, GrepEnd, GrepOptions, GrepResults,
+    PassedOver, SearchTruncation,
+};
 pub(crate) use write::PartOf;
 pub use write::{FileWriter, WriteCondition, WriteOptions, Written};
 
@@ -206,6 +211,8 @@ pub enum FilesFailure {
     InvalidWrite,
     /// The disk is full, or a quota is used up. Nothing was replaced.
     NoSpace,
+    /// A glob or a pattern is none, or too large; or a number is beyond its limit.
+    InvalidSearch,
     /// The exec-server's allow-list has a forced command for this client's key, which may do nothing else.
     Restricted,
 }
@@ -371,6 +378,7 @@ impl FilesFailure {
             ErrorKind::InvalidWrite => Self::InvalidWrite,
             ErrorKind::NoSpace => Self::NoSpace,
             ErrorKind::Restricted => Self::Restricted,
+            ErrorKind::InvalidSearch => Self::InvalidSearch,
             ErrorKind::Unspecified => return None,
         })
     }

@@ -59,9 +59,10 @@ pub use command::{Command, OnFull};
 pub use copy::{CopyError, CopyEvent, CopyMeter, CopyOptions, CopyProgress, FileCopy};
 pub use error::{ProcessError, RunError, StartFailure};
 pub use files::{
-    DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileStatus, FileWriter,
-    Files, FilesError, FilesFailure, Listing, ProjectRoot, Stat, Unreadable, UnreadableReason, UpwardSearch,
-    WriteCondition, WriteOptions, Written,
+    DirectoryEntry, FileEnd, FileHash, FileKind, FilePart, FilePlace, FileReader, FileSelection, FileStatus,
+    FileWriter, Files, FilesError, FilesFailure, FoundEntry, FoundLine, GlobEnd, GlobOptions, GlobResults,
+    GrepEnd, GrepOptions, GrepResults, Listing, PassedOver, ProjectRoot, SearchTruncation, Stat, Unreadable,
+    UnreadableReason, UpwardSearch, WriteCondition, WriteOptions, Written,
 };
 pub use marker::MarkerError;
 pub use memory::keep_freed_memory;

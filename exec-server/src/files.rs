@@ -4,7 +4,7 @@
 //! ```text
 //! request ──► checked (request, place) ──► a slot of the client's share, then a thread ──► answer
 //!                  one answer within a deadline: lookups ──► stat, find_up, mkdir
-//!                  many messages, at the client's pace: transfers ──► list, read, write
+//!                  many messages, at the client's pace: transfers ──► list, read, write, search
 //! ```
 //!
 //! An allowed client may run any command, so the service shows it nothing more. A client with a forced command may not,
@@ -23,6 +23,7 @@ mod part;
 mod place;
 mod read;
 mod request;
+mod search;
 mod stat;
 mod transfers;
 mod write;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use baton_channel::allow::Peer;
 use baton_channel::key::PublicKey;
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListPage, ListRequest, MkdirRequest,
+    FindUpRequest, FindUpResponse, GlobRequest, GlobResponse, GrepRequest, GrepResponse, HashRequest, HashResponse, ListPage, ListRequest, MkdirRequest,
     MkdirResponse, ReadRequest, ReadResponse, StatRequest, StatResponse, WriteRequest, WriteResponse,
     write_request,
 };
@@ -42,7 +43,7 @@ use futures_util::stream::BoxStream;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-pub use error::{FilesError, InvalidMarkers, InvalidPath, InvalidWrite};
+pub use error::{FilesError, InvalidMarkers, InvalidPath, InvalidSearch, InvalidWrite};
 
 use crate::limits::START_TIMEOUT;
 use crate::settings::Directory;
@@ -51,6 +52,7 @@ use mkdir::MkdirOrder;
 use place::Place;
 use read::{Hashing, Range};
 use request::{Markers, RequestedPath};
+use search::{GlobOrder, GrepOrder};
 use transfers::Transfers;
 use write::{Commits, Piece, WriteOrder};
 
@@ -62,6 +64,7 @@ use write::{Commits, Piece, WriteOrder};
 pub struct FilesService {
     lookups: Lookups,
     transfers: Transfers,
+    searches: Transfers,
     commits: Commits,
     directory: Directory,
 }
@@ -72,6 +75,7 @@ impl FilesService {
         Self {
             lookups: Lookups::new(),
             transfers: Transfers::new(),
+            searches: Transfers::searches(),
             commits: Commits::default(),
             directory,
         }
@@ -118,6 +122,8 @@ async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequ
 impl Files for FilesService {
     type ListStream = BoxStream<'static, Result<ListPage, Status>>;
     type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
+    type GlobStream = BoxStream<'static, Result<GlobResponse, Status>>;
+    type GrepStream = BoxStream<'static, Result<GrepResponse, Status>>;
 
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
         let client = client(&request)?;
@@ -211,6 +217,24 @@ impl Files for FilesService {
         let directory = self.directory;
         let look = move |deadline| mkdir::mkdir(&order, directory, deadline);
         Ok(Response::new(self.lookups.run(client, look).await?))
+    }
+
+    async fn glob(&self, request: Request<GlobRequest>) -> Result<Response<Self::GlobStream>, Status> {
+        let client = client(&request)?;
+        let order = GlobOrder::try_from(request.into_inner())?;
+        let directory = self.directory;
+        let work = move |outbox: &_| search::glob(&order, directory, search::deadline(), outbox);
+        let transfer = self.searches.start(client, work).await?;
+        Ok(Response::new(search::answer(transfer).await?))
+    }
+
+    async fn grep(&self, request: Request<GrepRequest>) -> Result<Response<Self::GrepStream>, Status> {
+        let client = client(&request)?;
+        let order = GrepOrder::try_from(request.into_inner())?;
+        let directory = self.directory;
+        let work = move |outbox: &_| search::grep(&order, directory, search::deadline(), outbox);
+        let transfer = self.searches.start(client, work).await?;
+        Ok(Response::new(search::answer(transfer).await?))
     }
 }
 

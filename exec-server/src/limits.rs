@@ -296,6 +296,52 @@ pub const TRANSFER_STACK: usize = 256 * 1024;
 /// 0.8 MiB a second.
 pub const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 
+/// `Glob` and `Grep` calls that are answered at once, over all clients: one thread, and three descriptors, each.
+/// [`SHARE_OF_FREE`] applies, so one key alone has six. Each may keep a processor busy, and takes memory as its compiled
+/// pattern, its longest line and its walk need: at most some 80 MiB, for all of them 640 MiB.
+pub const SEARCHES_AT_ONCE: usize = 8;
+
+/// `Glob` and `Grep` calls that wait for a slot, of all clients. One key may have half. Protects memory: some 40 KiB each,
+/// 5 MiB in all.
+pub const SEARCHES_QUEUE: usize = 128;
+
+/// The stack of a search's thread: the compiler of regular expressions recurses by [`PATTERN_NEST_MAX`]. 16 MiB for all of
+/// them.
+pub const SEARCH_STACK: usize = 2 * 1024 * 1024;
+
+/// Longest search, waits for its client and for the file system included. What was found by then is the answer, which says
+/// so. Protects slots from trees without an end, such as `/proc` or a mount of millions of files.
+pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest time for which a search keeps what it has found, and the longest between two signs of life
+/// ([`LOOKUP_TIMEOUT`] is the longest wait for one). So a page is not full if matches are rare.
+pub const SEARCH_PAGE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Names of entries that a walk has read and not yet visited, in bytes, each with [`WALK_ENTRY_BYTES`] more. Sorting needs
+/// all names of a directory. Some 200,000 entries; 128 MiB for all searches.
+pub const WALK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a name takes beside its bytes while it waits.
+pub const WALK_ENTRY_BYTES: usize = 64;
+
+/// Bytes of the .gitignore files that a walk heeds at once: those of a directory and of all above it. A compiled one takes
+/// some hundred times its bytes: 6 MiB a search.
+pub const IGNORE_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines of these files. Each takes some KiB compiled, however short it is.
+pub const IGNORE_LINES_MAX: usize = 2048;
+
+/// Largest compiled pattern of a `Grep`, and largest cache of the automaton built from it, each for forward and backward
+/// search: 16 MiB a search. Protects memory from patterns such as `\w{500}{500}`.
+pub const PATTERN_COMPILED_MAX: usize = 4 * 1024 * 1024;
+
+/// Levels of groups and repetitions in a pattern. Protects the stack of the thread that compiles it.
+pub const PATTERN_NEST_MAX: u32 = 100;
+
+/// Longest line that a `Grep` searches, with the lines before it that it keeps. Longer ones exist in data, not in text. A
+/// search's buffer grows to it as needed: 64 MiB for all of them.
+pub const GREP_BUFFER_MAX: usize = 8 * 1024 * 1024;
+
 /// Attempts to open a path below a root while directories of it are moved. The kernel refuses each one that it cannot
 /// prove to stay below the root.
 pub const BENEATH_RETRIES: u32 = 64;

@@ -190,6 +190,7 @@ impl<S> Builder<S> {
             Features::TERMINALS,
             Features::USERS,
             Features::DETACHED,
+            Features::SEARCH_FILES,
         ];
         let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {

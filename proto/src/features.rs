@@ -31,6 +31,8 @@ impl Features {
     /// Feature 10: the exec-server heeds `Start.detached`, `Start.drop_output` and `Start.tell_repeated`, and has `Poll`
     /// of `baton.exec.v1.Exec`.
     pub const DETACHED: u32 = 10;
+    /// Feature 13: the exec-server has `Glob` and `Grep` of `baton.files.v1.Files`.
+    pub const SEARCH_FILES: u32 = 13;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
@@ -45,7 +47,8 @@ impl Features {
         | 1 << Self::RESUME_WRITES
         | 1 << Self::TERMINALS
         | 1 << Self::DETACHED
-        | 1 << Self::USERS;
+        | 1 << Self::USERS
+        | 1 << Self::SEARCH_FILES;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
@@ -113,6 +116,7 @@ mod tests {
             Features::TERMINALS,
             Features::DETACHED,
             Features::USERS,
+            Features::SEARCH_FILES,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

@@ -105,6 +105,39 @@ pub const FILE_PIECE_MAX: usize = 128 * 1024;
 /// It is refused before it is decoded, because a decoded marker takes more than its bytes on the wire.
 pub const FILES_REQUEST_MAX: usize = PATH_MAX + MARKERS_MAX * (NAME_MAX + 3) + 64;
 
+/// Globs of a `Glob` or `Grep` that select, and as many that exclude. With [`GLOB_MAX`], [`GLOB_DEPTH_MAX`] and
+/// [`SEARCH_REQUEST_MAX`] it bounds what they take compiled, some 2 MiB.
+pub const GLOBS_MAX: usize = 64;
+
+/// Bytes of one glob.
+pub const GLOB_MAX: usize = 1024;
+
+/// Levels of braces in a glob. Protects the exec-server's stack from a glob of braces alone.
+pub const GLOB_DEPTH_MAX: usize = 8;
+
+/// Bytes of the pattern of a `Grep`: more than a list of some hundred words. Its compiled size has a limit of its own.
+pub const PATTERN_MAX: usize = 4 * 1024;
+
+/// Largest request of a `Glob` or `Grep`: a pattern, two paths and some KiB of globs. An empty glob takes 2 bytes on the
+/// wire and 24 in memory, so a request takes at most some 400 KiB before its globs are counted.
+pub const SEARCH_REQUEST_MAX: usize = 32 * 1024;
+
+/// Lines before, and after, a match of a `Grep`: what a person reads. Protects the exec-server, which keeps the lines
+/// before in its buffer, and bounds what a match costs in the answer.
+pub const CONTEXT_LINES_MAX: u32 = 32;
+
+/// Entries of a `Glob`, and matching lines of a `Grep`, in one answer. Nobody reads more; protects both ends' time, since
+/// an answer is streamed and takes no memory.
+pub const SEARCH_RESULTS_MAX: u32 = 100_000;
+
+/// Entries or lines on one page of a `Glob` or `Grep`. A page with more is a violation. It bounds what a client decodes at
+/// once: some 150 bytes each, beside the page's own.
+pub const SEARCH_PAGE_MAX: usize = 512;
+
+/// Bytes of a line in an answer of `Grep`: a long line of source. Protects callers from minified files, whose lines have
+/// megabytes.
+pub const LINE_TEXT_MAX: usize = 2048;
+
 /// Largest request of a `Write`: a piece of a file with its field headers.
 pub const WRITE_REQUEST_MAX: usize = FILE_PIECE_MAX + 64;
 

@@ -29,7 +29,7 @@ use baton_proto::exec::{
 };
 use baton_proto::limits::{
     ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, POLL_EVENTS_MAX,
-    THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
+    SEARCH_REQUEST_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
 };
 use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
 use baton_proto::{files, metadata};
@@ -160,6 +160,11 @@ decoded! {
 }
 
 decoded! {
+    Status::invalid_argument(BAD_REQUEST); SEARCH_REQUEST_MAX;
+    files::GlobRequest files::GrepRequest
+}
+
+decoded! {
     Status::invalid_argument(BAD_REQUEST); WRITE_REQUEST_MAX;
     files::WriteRequest
 }
@@ -174,7 +179,7 @@ decoded! {
 decoded! {
     Status::internal("the exec-server sent an answer that does not decode"); usize::MAX;
     files::StatResponse files::FindUpResponse files::ListPage files::ReadResponse files::HashResponse
-    files::WriteResponse files::MkdirResponse
+    files::WriteResponse files::MkdirResponse files::GlobResponse files::GrepResponse
     metadata::HistoryPage metadata::ShowResponse metadata::ThreadsPage metadata::ThreadShowResponse
     metadata::ThreadUpdateResponse metadata::ThreadArchiveResponse metadata::ThreadDeleteResponse
     metadata::FlushResponse

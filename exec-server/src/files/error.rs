@@ -6,11 +6,14 @@ use std::io;
 
 use baton_proto::files::FilesError as Detail;
 use baton_proto::files::files_error::Kind;
-use baton_proto::limits::{FILE_PIECE_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX};
+use baton_proto::limits::{
+    CONTEXT_LINES_MAX, FILE_PIECE_MAX, GLOB_DEPTH_MAX, GLOB_MAX, GLOBS_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX,
+    PATTERN_MAX,
+};
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
-use crate::limits::{LOOKUP_TIMEOUT, START_TIMEOUT, WRITE_TIMEOUT};
+use crate::limits::{LOOKUP_TIMEOUT, PATTERN_COMPILED_MAX, START_TIMEOUT, WRITE_TIMEOUT};
 use crate::refusal::{OTHER_USER, RESTRICTED};
 
 /// A call failed.
@@ -83,6 +86,9 @@ pub enum FilesError {
     /// Client's fault.
     #[error("{0}")]
     Write(#[from] InvalidWrite),
+    /// Client's fault.
+    #[error("{0}")]
+    Search(#[from] InvalidSearch),
     /// Fault of the server's machine.
     #[error(
         "no space is left on the disk of the exec-server's machine, or a quota is used up; nothing was replaced"
@@ -187,6 +193,53 @@ pub enum InvalidWrite {
     OtherBytes,
 }
 
+/// What is wrong with a `Glob` or a `Grep`. No message repeats a glob or a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSearch {
+    /// Too many that select, or that exclude.
+    #[error("a search has at most {GLOBS_MAX} globs, and as many excludes")]
+    GlobCount,
+    /// Empty, too long, or nested too deep.
+    #[error("a glob has 1 to {GLOB_MAX} bytes, and at most {GLOB_DEPTH_MAX} levels of braces")]
+    GlobSize,
+    /// Not a glob.
+    #[error("glob {number} is not a glob: {reason}")]
+    Glob {
+        /// Its place among the globs, or among the excludes, counted from 1.
+        number: usize,
+        /// Of the library.
+        reason: String,
+    },
+    /// Together they take too much.
+    #[error("the globs are too large together: use fewer or simpler ones")]
+    GlobsTooLarge,
+    /// Empty or too long.
+    #[error("a pattern has 1 to {PATTERN_MAX} bytes")]
+    PatternSize,
+    /// Not a regular expression.
+    #[error(
+        "the pattern is not a regular expression: {reason}, at byte {offset}; set fixed_strings to search for it as text"
+    )]
+    Pattern {
+        /// Of the library.
+        reason: String,
+        /// In the pattern, counted from 0.
+        offset: usize,
+    },
+    /// Beyond [`PATTERN_COMPILED_MAX`].
+    #[error(
+        "the pattern is too large: compiled it has more than {} MiB; use smaller repetitions, or (?-u)",
+        PATTERN_COMPILED_MAX >> 20
+    )]
+    PatternTooLarge,
+    /// A line feed in the pattern.
+    #[error("a pattern matches within a line, so it cannot hold a line feed")]
+    LineFeed,
+    /// Too many lines before or after a match.
+    #[error("a match has at most {CONTEXT_LINES_MAX} lines before it and after it")]
+    Context,
+}
+
 impl FilesError {
     /// What an error of the operating system says about a start directory.
     pub(super) fn of_start(error: io::Error) -> Self {
@@ -196,6 +249,16 @@ impl FilesError {
             Some(Errno::NAMETOOLONG) => InvalidPath::TooLong.into(),
             _ => Self::Io(error),
         }
+    }
+
+    /// Whether a search cannot go on after it, because it is not about the one file or directory.
+    pub(super) fn is_of_the_machine(&self) -> bool {
+        let errno = match self {
+            Self::NoRoots => return true,
+            Self::Io(error) => Errno::from_io_error(error),
+            _ => None,
+        };
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
     }
 
     /// What an error of the operating system says about a file or directory that is to be used.
@@ -234,6 +297,7 @@ impl From<FilesError> for Status {
             FilesError::Exists => (Code::AlreadyExists, Kind::Exists),
             FilesError::Changed => (Code::Aborted, Kind::Changed),
             FilesError::Write(_) => (Code::InvalidArgument, Kind::InvalidWrite),
+            FilesError::Search(_) => (Code::InvalidArgument, Kind::InvalidSearch),
             FilesError::NoSpace => (Code::ResourceExhausted, Kind::NoSpace),
             FilesError::Busy => (Code::ResourceExhausted, Kind::Busy),
             FilesError::PartInUse => (Code::ResourceExhausted, Kind::Busy),
@@ -257,6 +321,12 @@ impl From<InvalidPath> for Status {
 
 impl From<InvalidWrite> for Status {
     fn from(error: InvalidWrite) -> Self {
+        FilesError::from(error).into()
+    }
+}
+
+impl From<InvalidSearch> for Status {
+    fn from(error: InvalidSearch) -> Self {
         FilesError::from(error).into()
     }
 }

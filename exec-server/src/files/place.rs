@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use baton_proto::files;
 use baton_proto::limits::PATH_MAX;
@@ -84,6 +84,27 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The directories between a root and this place, from the root on, if the path has no `..`: the root, and the names
+    /// that lead from it to the place.
+    pub(super) fn way(&self, default: Directory) -> Option<(OwnedFd, Vec<&OsStr>)> {
+        let Self::Beneath { root, path } = self else {
+            return None;
+        };
+        let mut names = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => names.push(name),
+                Component::CurDir => {}
+                _ => return None,
+            }
+        }
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+        let root = open(root.or_default(default), flags, Mode::empty()).ok()?;
+        Some((root, names))
+    }
+}
+
 /// A name in a directory, which need not exist.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -135,7 +156,17 @@ impl Target {
 
 /// Opens `path`, which stays below the directory `root`.
 pub(super) fn beneath(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, FilesError> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    resolve(root, path, flags, ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens `path` below the directory `root`, through no symbolic link. With O_PATH and O_NOFOLLOW, the last component may be
+/// one, which is then what is opened.
+pub(super) fn without_links(root: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, FilesError> {
+    resolve(root, path, flags, ResolveFlags::NO_SYMLINKS)
+}
+
+fn resolve(root: impl AsFd, path: &Path, flags: OFlags, links: ResolveFlags) -> Result<OwnedFd, FilesError> {
+    let resolve = ResolveFlags::BENEATH | links;
     for _ in 0..BENEATH_RETRIES {
         match openat2(&root, path, flags, Mode::empty(), resolve) {
             Ok(opened) => return Ok(opened),

@@ -16,13 +16,17 @@ use tonic::Status;
 
 use super::error::FilesError;
 use crate::limits::{
-    LOOKUP_TIMEOUT, SHARE_OF_FREE, TRANSFER_OUTBOX, TRANSFER_STACK, TRANSFERS_AT_ONCE, TRANSFERS_QUEUE,
-    WRITE_TIMEOUT,
+    LOOKUP_TIMEOUT, SEARCH_STACK, SEARCHES_AT_ONCE, SEARCHES_QUEUE, SHARE_OF_FREE, TRANSFER_OUTBOX,
+    TRANSFER_STACK, TRANSFERS_AT_ONCE, TRANSFERS_QUEUE, WRITE_TIMEOUT,
 };
 
 /// See the [module](self). Clones share the slots.
 #[derive(Clone)]
-pub(super) struct Transfers(Slots<PublicKey>);
+pub(super) struct Transfers {
+    slots: Slots<PublicKey>,
+    /// Bytes of a thread's stack.
+    stack: usize,
+}
 
 /// What a transfer's thread gives.
 enum Given<T> {
@@ -48,6 +52,14 @@ impl<T> Outbox<T> {
     pub(super) fn put(&self, message: T) -> Result<(), Gone> {
         self.0.blocking_send(Given::Message(message)).map_err(|_| Gone)
     }
+
+    /// Fails if the client does not want more. Does not wait.
+    pub(super) fn check(&self) -> Result<(), Gone> {
+        match self.0.is_closed() {
+            true => Err(Gone),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Where a transfer's thread gets its messages.
@@ -60,6 +72,7 @@ pub(super) struct Reception<T, R> {
 }
 
 /// Why a transfer's thread ends early.
+#[derive(Debug)]
 pub(super) enum Stop {
     Failed(FilesError),
     Gone,
@@ -79,11 +92,20 @@ impl From<FilesError> for Stop {
 
 impl Transfers {
     pub(super) fn new() -> Self {
-        Self(Slots::new(SlotLimits {
-            slots: TRANSFERS_AT_ONCE,
-            weight: SHARE_OF_FREE,
-            queue: TRANSFERS_QUEUE,
-        }))
+        Self::with(TRANSFERS_AT_ONCE, TRANSFERS_QUEUE, TRANSFER_STACK)
+    }
+
+    /// For `Glob` and `Grep`, which take more of a processor and of memory than other transfers, so fewer run at once.
+    pub(super) fn searches() -> Self {
+        Self::with(SEARCHES_AT_ONCE, SEARCHES_QUEUE, SEARCH_STACK)
+    }
+
+    fn with(slots: usize, queue: usize, stack: usize) -> Self {
+        let weight = SHARE_OF_FREE;
+        Self {
+            slots: Slots::new(SlotLimits { slots, weight, queue }),
+            stack,
+        }
     }
 
     /// Runs `work` on a thread, as soon as there is a slot.
@@ -141,12 +163,12 @@ impl Transfers {
         client: PublicKey,
         run: impl FnOnce(Slot<PublicKey>) + Send + 'static,
     ) -> Result<(), FilesError> {
-        let request = self.0.request(client).map_err(|_| FilesError::Busy)?;
+        let request = self.slots.request(client).map_err(|_| FilesError::Busy)?;
         let granted = timeout(LOOKUP_TIMEOUT, request.granted()).await;
         let slot = granted.map_err(|_| FilesError::Busy)?;
         let transfer = thread::Builder::new()
             .name("baton-transfer".to_owned())
-            .stack_size(TRANSFER_STACK);
+            .stack_size(self.stack);
         transfer.spawn(move || run(slot)).map_err(FilesError::Io)?;
         Ok(())
     }
@@ -248,7 +270,7 @@ mod tests {
     }
 
     async fn until_free(transfers: &Transfers) {
-        while transfers.0.taken() > 0 {
+        while transfers.slots.taken() > 0 {
             tokio::task::yield_now().await;
         }
     }
@@ -261,7 +283,7 @@ mod tests {
         let answer: Vec<_> = transfer.into_answer().await.unwrap().collect().await;
         let numbers: Vec<u32> = answer.into_iter().map(Result::unwrap).collect();
         assert_eq!(numbers, (0..100).collect::<Vec<_>>());
-        assert_eq!(transfers.0.taken(), 0);
+        assert_eq!(transfers.slots.taken(), 0);
     }
 
     #[tokio::test]
