@@ -31,8 +31,8 @@ pub use list::{DirectoryEntry, Listing};
 pub use place::FilePlace;
 pub use read::{FileEnd, FileHash, FilePart, FileReader};
 pub use search::{
-    FileSelection, FoundEntry, FoundLine, GlobEnd, GlobOptions, GlobResults, GrepEnd, GrepOptions, GrepResults,
-    PassedOver, SearchTruncation,
+    FileSelection, FoundEntry, FoundLine, GlobEnd, GlobOptions, GlobResults, GrepEnd, GrepOptions,
+    GrepResults, PassedOver, SearchTruncation,
 };
 pub(crate) use write::PartOf;
 pub use write::{FileWriter, WriteCondition, WriteOptions, Written};

@@ -33,9 +33,9 @@ use std::sync::Arc;
 use baton_channel::allow::Peer;
 use baton_channel::key::PublicKey;
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, GlobRequest, GlobResponse, GrepRequest, GrepResponse, HashRequest, HashResponse, ListPage, ListRequest, MkdirRequest,
-    MkdirResponse, ReadRequest, ReadResponse, StatRequest, StatResponse, WriteRequest, WriteResponse,
-    write_request,
+    FindUpRequest, FindUpResponse, GlobRequest, GlobResponse, GrepRequest, GrepResponse, HashRequest,
+    HashResponse, ListPage, ListRequest, MkdirRequest, MkdirResponse, ReadRequest, ReadResponse, StatRequest,
+    StatResponse, WriteRequest, WriteResponse, write_request,
 };
 use baton_proto::limits::WRITE_REQUEST_MAX;
 use baton_rpc::files::files_server::{Files, FilesServer};

@@ -28,8 +28,8 @@ use baton_proto::exec::{
     SignalResponse, WaitRequest,
 };
 use baton_proto::limits::{
-    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, POLL_EVENTS_MAX,
-    SEARCH_REQUEST_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
+    ARGUMENTS_MAX, ENVIRONMENT_MAX, FILES_REQUEST_MAX, PAGE_ITEMS_MAX, POLL_EVENTS_MAX, SEARCH_REQUEST_MAX,
+    THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX, WRITE_REQUEST_MAX,
 };
 use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
 use baton_proto::{files, metadata};

@@ -174,7 +174,7 @@ pub struct GrepEnd {
     pub files: u64,
     /// Those of them with a match.
     pub files_with_matches: u64,
-    /// Those of them with a NUL byte: only what is before the first one was searched.
+    /// Those of them with a NUL byte: not searched if it is among the first 65,536 bytes, else searched up to it.
     pub binary: u64,
     /// Those of them with a line of more than 8 MiB, which were not searched to their end.
     pub long_lines: u64,
@@ -232,7 +232,8 @@ impl Files {
 
     /// The lines that match a pattern, in a regular file or in those below a directory, which are in the order of
     /// [`glob`](Self::glob). The pattern is a regular expression in the syntax of the crate `regex`, at most 4 KiB, and
-    /// matches within a line. A file with a NUL byte is searched up to it.
+    /// matches within a line. A file with a NUL byte among its first 65,536 bytes is binary and not searched; one with a NUL
+    /// byte behind them is searched up to it.
     ///
     /// Memory: a page of at most 512 lines at a time. Limits on searches at once are those of [`glob`](Self::glob).
     ///
@@ -391,7 +392,9 @@ impl TryFrom<baton_proto::files::GlobEntry> for FoundEntry {
     type Error = FilesError;
 
     fn try_from(entry: baton_proto::files::GlobEntry) -> Result<Self, FilesError> {
-        let status = entry.status.ok_or(FilesError::Protocol("an entry without a status"))?;
+        let status = entry
+            .status
+            .ok_or(FilesError::Protocol("an entry without a status"))?;
         Ok(Self {
             path: relative(&entry.path)?,
             status: status.try_into()?,
@@ -456,7 +459,17 @@ mod tests {
             assert_eq!(relative(path).unwrap().into_os_string().into_vec(), path);
         }
         let long = [&b"a/"[..]].concat().repeat(PATH_MAX);
-        for path in [&b""[..], b"/a", b"a/", b"..", b"a/../b", b"a//b", b"./a", b"a\0", &long] {
+        for path in [
+            &b""[..],
+            b"/a",
+            b"a/",
+            b"..",
+            b"a/../b",
+            b"a//b",
+            b"./a",
+            b"a\0",
+            &long,
+        ] {
             let refused = relative(path).unwrap_err();
             assert!(matches!(refused, FilesError::Protocol(_)), "{refused:?}");
         }

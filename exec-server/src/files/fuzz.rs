@@ -4,16 +4,21 @@
 use std::os::unix::ffi::OsStrExt;
 
 use baton_fuzz::Target;
-use baton_proto::files::{FilesError as Detail, FindUpRequest, ListRequest, Place as WirePlace, StatRequest};
-use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
+use baton_proto::files::{
+    FilesError as Detail, FindUpRequest, GlobRequest, GrepRequest, ListRequest, Place as WirePlace,
+    Selection, StatRequest,
+};
+use baton_proto::limits::{GLOB_MAX, GLOBS_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX, PATTERN_MAX};
 use bytes::Bytes;
 use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::place::{Place, Target as PlaceTarget};
 use super::request::{Markers, RequestedPath};
+use super::search::{GlobOrder, GrepOrder};
 
-/// The input: an encoded `FindUpRequest`, which also decodes as a `StatRequest` if it has no marker; or a `ListRequest`.
+/// The input: an encoded `FindUpRequest`, which also decodes as a `StatRequest` if it has no marker; or a `ListRequest`; or
+/// a `GrepRequest`, whose first fields are those of a `GlobRequest`.
 pub(crate) const REQUESTS: Target = Target {
     name: "files-requests",
     run,
@@ -26,6 +31,12 @@ fn run(input: &[u8]) {
     }
     if let Ok(ListRequest { place }) = ListRequest::decode(input) {
         check_place(place);
+    }
+    if let Ok(request) = GlobRequest::decode(input) {
+        check_glob(request);
+    }
+    if let Ok(request) = GrepRequest::decode(input) {
+        check_grep(request);
     }
     let Ok(FindUpRequest { start, markers }) = FindUpRequest::decode(input) else {
         return;
@@ -50,6 +61,36 @@ fn run(input: &[u8]) {
             }
         }
         Err(error) => assert_typed(error.into()),
+    }
+}
+
+fn check_glob(request: GlobRequest) {
+    let selection = request.selection.clone().unwrap_or_default();
+    match GlobOrder::try_from(request) {
+        Ok(order) => {
+            assert_bounded(&selection);
+            order.compile().unwrap_or_else(|error| assert_typed(error.into()));
+        }
+        Err(error) => assert_typed(error.into()),
+    }
+}
+
+fn check_grep(request: GrepRequest) {
+    let selection = request.selection.clone().unwrap_or_default();
+    let pattern_len = request.pattern.len();
+    match GrepOrder::try_from(request) {
+        Ok(order) => {
+            assert_bounded(&selection);
+            assert!((1..=PATTERN_MAX).contains(&pattern_len));
+            order.compile().unwrap_or_else(|error| assert_typed(error.into()));
+        }
+        Err(error) => assert_typed(error.into()),
+    }
+}
+
+fn assert_bounded(selection: &Selection) {
+    for globs in [&selection.globs, &selection.excludes] {
+        assert!(globs.len() <= GLOBS_MAX && globs.iter().all(|glob| glob.len() <= GLOB_MAX));
     }
 }
 
@@ -111,6 +152,24 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         };
         ListRequest { place: Some(place) }.encode_to_vec()
     };
+    let search = |pattern: &str, globs: &[&str]| {
+        GrepRequest {
+            place: Some(WirePlace {
+                root: Some(Bytes::from_static(b"/srv")),
+                path: Bytes::new(),
+            }),
+            selection: Some(Selection {
+                globs: globs.iter().map(|glob| (*glob).to_owned()).collect(),
+                excludes: vec!["target/".to_owned()],
+                hidden: false,
+                gitignore: true,
+            }),
+            pattern: pattern.to_owned(),
+            before: 1,
+            ..GrepRequest::default()
+        }
+        .encode_to_vec()
+    };
     let long = [&b"/"[..], &[b'a'; PATH_MAX]].concat();
     vec![
         (
@@ -132,6 +191,16 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (
             "an-absolute-place-below-a-root",
             place(Some(b"/srv"), b"/etc/passwd"),
+        ),
+        (
+            "a-grep",
+            search(r"fn \w+_at\b", &["*.{rs,toml}", "/src/**/[!a]?"]),
+        ),
+        ("a-pattern-too-large", search(r"\w{500}{500}", &[])),
+        ("a-nested-pattern", search(&"(".repeat(500), &[&"{".repeat(500)])),
+        (
+            "a-pattern-that-is-none",
+            search("[z-a]", &["[z-a]", "", "/", "\\"]),
         ),
         ("too-many", request(b"/a", &[&b"m"[..]; MARKERS_MAX + 1])),
         (

@@ -233,3 +233,97 @@ fn truncation(ended: Result<(), Halt>) -> Result<Truncation, Stop> {
 pub(super) fn deadline() -> Instant {
     clock::now() + SEARCH_TIMEOUT
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use baton_channel::key::PublicKey;
+    use baton_proto::files::{GlobResponse, GrepResponse, Place as WirePlace, glob_response, grep_response};
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::files::transfers::Transfers;
+    use crate::settings::Directory;
+
+    fn key() -> PublicKey {
+        PublicKey::from_bytes([1; 32])
+    }
+
+    fn place(path: &std::path::Path) -> Option<WirePlace> {
+        use std::os::unix::ffi::OsStrExt as _;
+        Some(WirePlace {
+            root: None,
+            path: Bytes::copy_from_slice(path.as_os_str().as_bytes()),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_search_whose_time_is_over_ends_with_what_it_found_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "word").unwrap();
+        let searches = Transfers::searches();
+        let over = clock::now();
+
+        let order = GlobOrder::try_from(files::GlobRequest {
+            place: place(dir.path()),
+            ..Default::default()
+        });
+        let order = order.unwrap();
+        let work = move |outbox: &_| glob(&order, Directory::Own, over, outbox);
+        let messages = answer(searches.start(key(), work).await.unwrap()).await.unwrap();
+        let messages: Vec<Result<GlobResponse, Status>> = messages.collect().await;
+        let [
+            Ok(GlobResponse {
+                kind: Some(glob_response::Kind::End(end)),
+            }),
+        ] = &messages[..]
+        else {
+            panic!("{messages:?}");
+        };
+        assert_eq!(end.truncated(), Truncation::Time);
+
+        let order = GrepOrder::try_from(files::GrepRequest {
+            place: place(&dir.path().join("file")),
+            pattern: "word".into(),
+            ..Default::default()
+        });
+        let order = order.unwrap();
+        let work = move |outbox: &_| grep(&order, Directory::Own, over, outbox);
+        let messages = answer(searches.start(key(), work).await.unwrap()).await.unwrap();
+        let messages: Vec<Result<GrepResponse, Status>> = messages.collect().await;
+        let [
+            Ok(GrepResponse {
+                kind: Some(grep_response::Kind::End(end)),
+            }),
+        ] = &messages[..]
+        else {
+            panic!("{messages:?}");
+        };
+        assert_eq!(end.truncated(), Truncation::Time);
+    }
+
+    #[tokio::test]
+    async fn a_search_that_finds_nothing_shows_that_it_goes_on_and_ends_when_its_client_is_gone() {
+        let (ended, end) = mpsc::channel();
+        let work = move |outbox: &Outbox<Progress<GlobResponse>>| {
+            let later = clock::now() + Duration::from_secs(3600);
+            let mut results = Results::<(), _>::new(outbox, later, |_| GlobResponse::default())?;
+            let halt = loop {
+                if let Err(halt) = results.tick() {
+                    break halt;
+                }
+            };
+            ended.send(matches!(halt, Halt::Stopped(Stop::Gone))).unwrap();
+            Ok(())
+        };
+        let mut transfer = Transfers::searches().start(key(), work).await.unwrap();
+        for _ in 0..2 {
+            let sign = transfer.next().await.unwrap();
+            assert!(matches!(sign, Some(Progress::Goes)));
+        }
+        drop(transfer);
+        assert!(end.recv().unwrap(), "it ended for another reason");
+    }
+}

@@ -1,22 +1,24 @@
 //! The lines below a directory, or of a file, that match a pattern.
 //!
 //! grep-searcher reads a file through a rolling buffer and gives the lines to a sink. Reader and sink are called in turns,
-//! and share the results: the reader keeps the time, so that a large file without a match ends in time too.
+//! and share the results: the reader keeps the time, so that a large file without a match ends in time too. It also tells
+//! binary files: the searcher would do that by its buffers, so what is found would depend on how a file is read.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::time::Instant;
 
 use baton_proto::files::grep_response::Kind;
-use baton_proto::files::{FileLines, GrepEnd, GrepLine, GrepPage, GrepResponse, Span, Truncation, Unsearched};
+use baton_proto::files::{
+    FileLines, GrepEnd, GrepLine, GrepPage, GrepResponse, Span, Truncation, Unsearched,
+};
 use baton_proto::limits::LINE_TEXT_MAX;
 use bytes::Bytes;
 use grep_matcher::Matcher as _;
 use grep_regex::RegexMatcher;
 use grep_searcher::{
-    BinaryDetection, MmapChoice, Searcher, SearcherBuilder, Sink, SinkContext, SinkContextKind, SinkFinish,
-    SinkMatch,
+    BinaryDetection, MmapChoice, Searcher, SearcherBuilder, Sink, SinkContext, SinkContextKind, SinkMatch,
 };
 use prost::Message as _;
 use rustix::fs::{FileType, fstat};
@@ -31,6 +33,9 @@ use crate::settings::Directory;
 
 /// Bytes of a long line before its first match that are shown.
 const SHOWN_BEFORE_MATCH: usize = LINE_TEXT_MAX / 4;
+
+/// A NUL byte among so many bytes at the beginning makes a file binary, as it does for ripgrep.
+const BINARY_HEAD: usize = 64 * 1024;
 
 /// A line, and the file that it is of.
 type Found = (Bytes, GrepLine);
@@ -115,7 +120,7 @@ impl<'a> Search<'a> {
             .before_context(order.before)
             .after_context(order.after)
             .line_number(true)
-            .binary_detection(BinaryDetection::quit(0))
+            .binary_detection(BinaryDetection::none())
             .heap_limit(Some(GREP_BUFFER_MAX))
             // Offsets are those of the file, so nothing is decoded. A file that shrinks while it is mapped would kill
             // the process.
@@ -130,11 +135,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn tree(
-        &mut self,
-        walk: &mut Walk,
-        results: &mut Results<'_, Found, GrepResponse>,
-    ) -> Result<(), Halt> {
+    fn tree(&mut self, walk: &mut Walk, results: &mut Results<'_, Found, GrepResponse>) -> Result<(), Halt> {
         walk.begin(results)?;
         while let Some(is_directory) = walk.next(results)? {
             if is_directory {
@@ -180,19 +181,16 @@ impl<'a> Search<'a> {
             in_all: self.end.matches,
             max_in_all: self.order.max_matches,
             is_cut: false,
-            is_binary: false,
         };
-        let file = Watched {
+        let mut file = Watched {
             file,
+            head: Head::Unread,
+            is_binary: false,
             shared: &shared,
         };
-        let searched = self.searcher.search_reader(&self.matcher, file, &mut sink);
-        let Lines {
-            in_file,
-            is_cut,
-            is_binary,
-            ..
-        } = sink;
+        let searched = self.searcher.search_reader(&self.matcher, &mut file, &mut sink);
+        let is_binary = file.is_binary;
+        let Lines { in_file, is_cut, .. } = sink;
         self.end.files += 1;
         self.end.matches += in_file;
         self.end.files_with_matches += u64::from(in_file > 0);
@@ -216,14 +214,22 @@ struct Shared<'a, 'b> {
     read_failed: Cell<bool>,
 }
 
-/// A file that is read as long as the search goes on.
+/// A file that is read as long as the search goes on, and up to its first NUL byte.
 struct Watched<'a, 'b> {
     file: File,
+    head: Head,
+    is_binary: bool,
     shared: &'a Shared<'a, 'b>,
 }
 
-impl Read for Watched<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+/// The first [`BINARY_HEAD`] bytes of a file, which are looked at before the first of them is searched.
+enum Head {
+    Unread,
+    Read(Cursor<Vec<u8>>),
+}
+
+impl Watched<'_, '_> {
+    fn read_file(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Err(halt) = self.shared.results.borrow_mut().tick() {
             self.shared.halt.replace(Some(halt));
             return Err(io::Error::other("the search ends"));
@@ -236,6 +242,48 @@ impl Read for Watched<'_, '_> {
                     return read;
                 }
             }
+        }
+    }
+
+    fn read_head(&mut self) -> io::Result<Vec<u8>> {
+        let (mut head, mut len) = (vec![0; BINARY_HEAD], 0);
+        while len < head.len() {
+            match self.read_file(&mut head[len..])? {
+                0 => break,
+                read => len += read,
+            }
+        }
+        head.truncate(len);
+        Ok(head)
+    }
+}
+
+impl Read for Watched<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Head::Unread = self.head {
+            let mut head = self.read_head()?;
+            if head.contains(&0) {
+                self.is_binary = true;
+                head.clear();
+            }
+            self.head = Head::Read(Cursor::new(head));
+        }
+        if let Head::Read(head) = &mut self.head {
+            let read = head.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+        }
+        if self.is_binary {
+            return Ok(0);
+        }
+        let read = self.read_file(buffer)?;
+        match buffer[..read].iter().position(|byte| *byte == 0) {
+            Some(before) => {
+                self.is_binary = true;
+                Ok(before)
+            }
+            None => Ok(read),
         }
     }
 }
@@ -252,7 +300,6 @@ struct Lines<'a, 'b> {
     in_all: u64,
     max_in_all: u64,
     is_cut: bool,
-    is_binary: bool,
 }
 
 impl Lines<'_, '_> {
@@ -273,7 +320,11 @@ impl Lines<'_, '_> {
             r#match: found,
         };
         let bytes = line.encoded_len() + self.path.len();
-        let added = self.shared.results.borrow_mut().add((self.path.clone(), line), bytes);
+        let added = self
+            .shared
+            .results
+            .borrow_mut()
+            .add((self.path.clone(), line), bytes);
         match added {
             Ok(()) => true,
             Err(halt) => {
@@ -288,13 +339,13 @@ impl Sink for Lines<'_, '_> {
     type Error = io::Error;
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> Result<bool, io::Error> {
+        if self.in_file >= self.max_in_file {
+            self.is_cut = true;
+            return Ok(false);
+        }
         if self.in_all + self.in_file >= self.max_in_all {
             let halt = Halt::Truncated(Truncation::Results);
             self.shared.halt.replace(Some(halt));
-            return Ok(false);
-        }
-        if self.in_file >= self.max_in_file {
-            self.is_cut = true;
             return Ok(false);
         }
         self.in_file += 1;
@@ -331,11 +382,6 @@ impl Sink for Lines<'_, '_> {
             context.bytes(),
             None,
         ))
-    }
-
-    fn finish(&mut self, _: &Searcher, finish: &SinkFinish) -> Result<(), io::Error> {
-        self.is_binary = finish.binary_byte_offset().is_some();
-        Ok(())
     }
 }
 

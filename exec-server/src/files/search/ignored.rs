@@ -204,7 +204,10 @@ mod tests {
             assert!(!ignores.is_ignored(b"d/a", false));
         }
         // Each of these would use up the stack.
-        for text in ["{".repeat(IGNORE_BYTES_MAX), ["[\\]", &"{".repeat(30_000), &"}".repeat(30_000), "]"].concat()] {
+        for text in [
+            "{".repeat(IGNORE_BYTES_MAX),
+            ["[\\]", &"{".repeat(30_000), &"}".repeat(30_000), "]"].concat(),
+        ] {
             assert_eq!(ignores(text.as_bytes()).skipped, 0);
         }
     }

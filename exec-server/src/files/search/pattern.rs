@@ -43,7 +43,8 @@ impl Pattern {
             .line_terminator(Some(b'\n'))
             .size_limit(PATTERN_COMPILED_MAX)
             .dfa_size_limit(PATTERN_COMPILED_MAX)
-            .nest_limit(PATTERN_NEST_MAX)
+            // It encloses the pattern in groups of its own.
+            .nest_limit(PATTERN_NEST_MAX + 4)
             .build(&self.text);
         compiled.map_err(|error| match error.kind() {
             ErrorKind::NotAllowed(_) | ErrorKind::Banned(_) | ErrorKind::InvalidLineTerminator(_) => {
@@ -65,9 +66,7 @@ impl Pattern {
             .parse(&self.text);
         let (reason, offset) = match parsed {
             Ok(_) => return Ok(()),
-            Err(regex_syntax::Error::Parse(error)) => {
-                (error.kind().to_string(), error.span().start.offset)
-            }
+            Err(regex_syntax::Error::Parse(error)) => (error.kind().to_string(), error.span().start.offset),
             Err(regex_syntax::Error::Translate(error)) => {
                 (error.kind().to_string(), error.span().start.offset)
             }
@@ -94,7 +93,12 @@ mod tests {
 
     #[test]
     fn a_pattern_that_is_none_is_a_typed_error_that_says_where_and_does_not_repeat_it() {
-        for (text, at) in [("secret(", 6), ("secret[z-a]", 7), ("*secret", 0), (r"secret\p{None}", 6)] {
+        for (text, at) in [
+            ("secret(", 6),
+            ("secret[z-a]", 7),
+            ("*secret", 0),
+            (r"secret\p{None}", 6),
+        ] {
             let refused = compile(text, false).unwrap_err();
             assert!(!refused.to_string().contains("secret"), "{refused}");
             let is_there = matches!(refused, InvalidSearch::Pattern { offset, .. } if offset == at);
@@ -114,7 +118,11 @@ mod tests {
         }
         assert_eq!(compile(&"a".repeat(PATTERN_MAX), false), Ok(()));
         for text in [r"\w{500}{500}", &r"\w".repeat(PATTERN_MAX / 2)] {
-            assert_eq!(compile(text, false), Err(InvalidSearch::PatternTooLarge), "{text}");
+            assert_eq!(
+                compile(text, false),
+                Err(InvalidSearch::PatternTooLarge),
+                "{text}"
+            );
         }
         let nested = |depth: u32| {
             let depth = depth as usize;
