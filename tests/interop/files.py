@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Asks a Baton exec-server about its file system: Files/Stat and Files/FindUp (section 7 of docs/PROTOCOL.md).
+"""Asks a Baton exec-server about its file system: Files/Stat, FindUp, Glob and Grep (section 7 of docs/PROTOCOL.md).
 
-Each call is a unary gRPC call on a stream of its own; all share one session. Prints each answer as a line of JSON.
+Each call has a stream of its own; all share one session. Prints each answer as a line of JSON.
 """
 
 import argparse
@@ -20,18 +20,28 @@ KINDS = ["OTHER", "REGULAR_FILE", "DIRECTORY", "SYMBOLIC_LINK", "FIFO", "SOCKET"
 ABSENCES = ["UNSPECIFIED", "NOT_FOUND", "NOT_PERMITTED"]
 FILES_ERRORS = ["UNSPECIFIED", "INVALID_PATH", "INVALID_MARKERS", "NOT_FOUND", "NOT_A_DIRECTORY", "NOT_PERMITTED",
                 "BUSY", "TIMED_OUT", "IO_FAILED", "NOT_REGULAR", "OUTSIDE_ROOT", "NO_ROOTS",
-                "EXISTS", "CHANGED", "INVALID_WRITE", "NO_SPACE", "RESTRICTED"]
+                "EXISTS", "CHANGED", "INVALID_WRITE", "NO_SPACE", "RESTRICTED", "INVALID_SEARCH"]
+TRUNCATIONS = ["COMPLETE", "RESULTS", "TIME", "ENTRIES"]
 UNREADABLE = ["UNSPECIFIED", "NOT_PERMITTED", "IO_FAILED"]
 
 
 class Calls:
-    """Unary calls in one session, one after the other. A request and its answer are far smaller than a window."""
+    """Calls in one session, one after the other. A request and its answer are far smaller than a window."""
 
     def __init__(self, session):
         self.session, self.frames, self.stream = session, session.inner_frames(), 0
 
     def call(self, method, request):
-        """The answer, or None and the kind of the FilesError."""
+        """The answer, or the kind of the FilesError."""
+        answers = self.stream_of(method, request)
+        if isinstance(answers, dict):
+            return answers
+        if len(answers) != 1:
+            raise Failure(f"{len(answers)} messages answer a unary call")
+        return answers[0]
+
+    def stream_of(self, method, request):
+        """The messages of the answer, or the kind of the FilesError."""
         self.stream += 1
         first = frame(HELLO, SESSION, field(1, VERSION) + field(2, MARKERS | FIND_UP)) if self.stream == 1 else b""
         if first:
@@ -64,10 +74,14 @@ class Calls:
     def finish(self, status, body):
         code = int(status.get("grpc-status", 2))
         if code == 0:
-            compressed, size = struct.unpack_from(">BI", body)
-            if compressed or size != len(body) - 5:
-                raise Failure("not one uncompressed message")
-            return Message(body[5:])
+            messages, at = [], 0
+            while at < len(body):
+                compressed, size = struct.unpack_from(">BI", body, at)
+                if compressed or size > len(body) - at - 5:
+                    raise Failure("a message that is compressed or cut")
+                messages.append(Message(body[at + 5:at + 5 + size]))
+                at += 5 + size
+            return messages
         details = Message(unbase64(status.get("grpc-status-details-bin", "").rstrip("=")))
         for detail in map(Message, details.get(3, [])):
             if detail.last(1) == b"type.googleapis.com/baton.files.v1.FilesError":
@@ -100,6 +114,50 @@ def find_up(calls, start, markers):
     return result
 
 
+def place_and_selection(root, globs):
+    """Fields 1 and 2 of a GlobRequest or GrepRequest: the root itself, with .gitignore files heeded."""
+    selection = b"".join(field(1, glob.encode()) for glob in globs) + field(4, 1)
+    return field(1, field(1, os.fsencode(root))) + field(2, selection)
+
+
+def end_of(answers, truncated, unsearched):
+    """The messages before the end, the reason why they are not all, and what was passed over."""
+    if not answers or 2 not in answers[-1] or any(2 in answer for answer in answers[:-1]):
+        raise Failure("an answer without an end behind it")
+    end = Message(answers[-1].last(2))
+    passed = Message(end.last(unsearched, b""))
+    return answers[:-1], end, {"truncated": TRUNCATIONS[end.last(truncated, 0)],
+                               "unsearched": [passed.last(1, 0), passed.last(2, 0)]}
+
+
+def glob(calls, root, globs):
+    answers = calls.stream_of("/baton.files.v1.Files/Glob", place_and_selection(root, globs))
+    if isinstance(answers, dict):
+        return answers
+    pages, end, result = end_of(answers, 2, 3)
+    entries = [Message(entry) for page in pages for entry in Message(page.last(1)).get(1, [])]
+    result["entries"] = [[os.fsdecode(entry.last(1)), KINDS[Message(entry.last(2)).last(1, 0)]] for entry in entries]
+    if end.last(1, 0) != len(entries):
+        raise Failure("another number of entries than the end says")
+    return result
+
+
+def grep(calls, root, pattern, globs):
+    request = place_and_selection(root, globs) + field(3, pattern.encode()) + field(6, 1) + field(9, 3)
+    answers = calls.stream_of("/baton.files.v1.Files/Grep", request)
+    if isinstance(answers, dict):
+        return answers
+    pages, end, result = end_of(answers, 7, 8)
+    result["lines"] = []
+    for file in (Message(file) for page in pages for file in Message(page.last(1)).get(1, [])):
+        for line in map(Message, file.get(2, [])):
+            span = Message(line.last(6)) if 6 in line else None
+            result["lines"].append([os.fsdecode(file.last(1)), line.last(1), line.last(2, 0), os.fsdecode(line.last(3, b"")),
+                                    span and [span.last(1, 0), span.last(2, 0)]])
+    result["counts"] = [end.last(number, 0) for number in range(1, 7)]
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ticket", required=True)
@@ -107,6 +165,8 @@ def main():
     parser.add_argument("--stat", action="append", default=[], metavar="PATH", help="the status of PATH, of a link itself")
     parser.add_argument("--follow", action="append", default=[], metavar="PATH", help="the status of what PATH leads to")
     parser.add_argument("--find-up", nargs="+", action="append", default=[], metavar=("START", "MARKER"))
+    parser.add_argument("--glob", nargs="+", action="append", default=[], metavar=("ROOT", "GLOB"))
+    parser.add_argument("--grep", nargs="+", action="append", default=[], metavar=("ROOT", "PATTERN"))
     args = parser.parse_args()
     try:
         session = Session(Ticket.parse(args.ticket), noise_private(read_seed(args.key)), 30)
@@ -118,6 +178,10 @@ def main():
             print(json.dumps(stat(calls, path, True)))
         for start, *markers in args.find_up:
             print(json.dumps(find_up(calls, start, markers)))
+        for root, *globs in args.glob:
+            print(json.dumps(glob(calls, root, globs)))
+        for root, pattern, *globs in args.grep:
+            print(json.dumps(grep(calls, root, pattern, globs)))
         if not session.close():
             raise Failure("the exec-server did not answer END_STREAM with END_STREAM")
         return 0

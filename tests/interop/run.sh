@@ -207,6 +207,28 @@ assert missing == {"error": "NOT_FOUND", "grpc_status": 5}, missing
 assert bad == {"error": "INVALID_MARKERS", "grpc_status": 3}, bad
 PYTHON
 }
+searches_find_files_and_lines_in_order() {
+    mkdir -p "$work/search/d" && printf 'target\n' >"$work/search/.gitignore" && printf 'one\ntwo\n' >"$work/search/a.txt" &&
+        printf 'two\nx two\ntwo\n' >"$work/search/d/b.txt" && printf 'two' >"$work/search/target" &&
+        printf 'two\0' >"$work/search/c.bin" && ln -sfn "$work" "$work/search/d/link" &&
+        files --glob "$work/search" --glob "$work/search" 'd/*.txt' --glob "$work/search" '[' \
+            --grep "$work/search" 'two$' --grep "$work/search" 'TWO' --grep "$work/search" '(' &&
+        "$python" - "$work/out" <<'PYTHON'
+import json, sys
+_, everything, some, bad, lines, none, invalid = map(json.loads, open(sys.argv[1]))
+complete = {"truncated": "COMPLETE", "unsearched": [0, 0]}
+assert everything == complete | {"entries": [
+    ["a.txt", "REGULAR_FILE"], ["c.bin", "REGULAR_FILE"], ["d", "DIRECTORY"], ["d/b.txt", "REGULAR_FILE"],
+    ["d/link", "SYMBOLIC_LINK"]]}, everything
+assert some == complete | {"entries": [["d/b.txt", "REGULAR_FILE"]]}, some
+assert bad == invalid == {"error": "INVALID_SEARCH", "grpc_status": 3}, (bad, invalid)
+# At most 3 matches, a line before each.
+assert lines == complete | {"truncated": "RESULTS", "counts": [3, 3, 2, 1, 0, 0], "lines": [
+    ["a.txt", 1, 0, "one", None], ["a.txt", 2, 4, "two", [0, 3]],
+    ["d/b.txt", 1, 0, "two", [0, 3]], ["d/b.txt", 2, 4, "x two", [2, 5]]]}, lines
+assert none == complete | {"counts": [0, 3, 0, 1, 0, 0], "lines": []}, none
+PYTHON
+}
 deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
 broken_allow_list() {
@@ -260,6 +282,7 @@ check 'a turn and a step beyond their limits' invalid_turn_and_step
 check 'the stages of a family whose session init is reported' family_stages_come
 check 'the status of a path' stat_of_each_kind
 check 'the nearest ancestor with a marker' find_up_finds_the_nearest
+check 'files and lines below a directory' searches_find_files_and_lines_in_order
 check 'a key that is not allowed' wrong_key
 check 'an allow-list that others can write' broken_allow_list
 check "an allow-list with a malformed line of another client" bad_line_of_allow_list
