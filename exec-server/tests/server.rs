@@ -87,6 +87,7 @@ async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplement
         "its service for files has FindUp"
     );
     assert!(channel.features().has(Features::OUTLIVES_SESSION));
+    assert!(channel.features().has(Features::SEARCH_FILES));
 
     let exec = Client::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let output = exec.run(Command::new("echo").arg("ok")).await.unwrap();

@@ -1,6 +1,7 @@
 //! `Glob` and `Grep` on real directories: order, hostile trees, bounds, and results equal to those of naive models and of
 //! git.
 
+mod client;
 mod host;
 mod models;
 

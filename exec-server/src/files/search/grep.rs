@@ -70,7 +70,8 @@ pub(in crate::files) fn grep(
     let scope = match FileType::from_raw_mode(found.st_mode) {
         FileType::Directory => {
             let base = open_directory(&location)?;
-            Scope::Tree(Walk::new(base, &order.place, default, &order.selection)?)
+            let walk = Walk::new(base, &order.place, default, &order.selection)?;
+            Scope::Tree(Box::new(walk))
         }
         _ => {
             order.selection.compile().map_err(FilesError::from)?;
@@ -102,7 +103,7 @@ pub(in crate::files) fn grep(
 }
 
 enum Scope {
-    Tree(Walk),
+    Tree(Box<Walk>),
     File(File),
 }
 
