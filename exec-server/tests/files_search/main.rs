@@ -402,8 +402,8 @@ async fn what_cannot_be_read_is_counted() {
     if geteuid().is_root() {
         return println!("partly checked: root may read everything");
     }
-    fs::set_permissions(root.join("d"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(root.join("f"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(root.join("d"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(root.join("f"), fs::Permissions::from_mode(0o000)).unwrap();
     let found = Host::new().grep(grep(at(&root), "word")).await.unwrap();
     assert_eq!(
         (found.end.matches, found.end.unsearched.unwrap().unreadable),
