@@ -21,8 +21,8 @@ use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, ExecService, FilesService};
 use baton_proto::Features;
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, MkdirRequest, MkdirResponse,
-    ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
+    FindUpRequest, FindUpResponse, GlobRequest, GrepRequest, HashRequest, HashResponse, ListRequest,
+    MkdirRequest, MkdirResponse, ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
 };
 use baton_relay::{Config, Relay};
 use baton_rpc::files::files_server::{Files, FilesServer};
@@ -64,6 +64,16 @@ impl Calls {
 impl Files for Counted {
     type ListStream = <FilesService as Files>::ListStream;
     type ReadStream = <FilesService as Files>::ReadStream;
+    type GlobStream = <FilesService as Files>::GlobStream;
+    type GrepStream = <FilesService as Files>::GrepStream;
+
+    async fn glob(&self, _: Request<GlobRequest>) -> Result<Response<Self::GlobStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn grep(&self, _: Request<GrepRequest>) -> Result<Response<Self::GrepStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 
     async fn list(&self, _: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
         Err(Status::unimplemented(""))
