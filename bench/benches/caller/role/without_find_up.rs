@@ -11,8 +11,8 @@ use baton_channel::{Notice, Routes, Server};
 use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, FilesService};
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, MkdirRequest, MkdirResponse,
-    ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
+    FindUpRequest, FindUpResponse, GlobRequest, GrepRequest, HashRequest, HashResponse, ListRequest,
+    MkdirRequest, MkdirResponse, ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
 };
 use baton_rpc::files::files_server::{Files, FilesServer};
 use tokio::sync::Notify;
@@ -26,6 +26,16 @@ struct WithoutFindUp(FilesService);
 impl Files for WithoutFindUp {
     type ListStream = <FilesService as Files>::ListStream;
     type ReadStream = <FilesService as Files>::ReadStream;
+    type GlobStream = <FilesService as Files>::GlobStream;
+    type GrepStream = <FilesService as Files>::GrepStream;
+
+    async fn glob(&self, _: Request<GlobRequest>) -> Result<Response<Self::GlobStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn grep(&self, _: Request<GrepRequest>) -> Result<Response<Self::GrepStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 
     async fn list(&self, _: Request<ListRequest>) -> Result<Response<Self::ListStream>, Status> {
         Err(Status::unimplemented(""))
