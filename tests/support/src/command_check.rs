@@ -109,7 +109,8 @@ pub type Violation = (Claim, String);
 
 /// All violations.
 pub fn check(observed: &Observed, expected: &Expected) -> Vec<Violation> {
-    let checks: [(Claim, fn(&Observed, &Expected) -> Vec<String>); 7] = [
+    type Check = fn(&Observed, &Expected) -> Vec<String>;
+    let checks: [(Claim, Check); 7] = [
         (Claim::RunsOnce, runs_once),
         (Claim::BytesAreWhole, bytes_are_whole),
         (Claim::OneExit, one_exit),
