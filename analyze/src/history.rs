@@ -6,7 +6,8 @@
 use baton_trace::TraceId;
 use baton_trace::attribute;
 use baton_trace::call_end::CallEnd;
-use baton_trace::command::{CommandEnd, CommandExit, Outcome};
+use baton_trace::command::CommandExit;
+use baton_trace::outcome::{Fault, Outcome, StartFailure};
 use baton_trace::stage::{Component, StageId, exec};
 use opentelemetry_semantic_conventions::attribute::{ERROR_TYPE, PROCESS_EXIT_CODE, SERVICE_NAME};
 
@@ -35,10 +36,6 @@ pub struct HistoryCall {
     pub step: String,
     /// How it ended.
     pub outcome: Option<Outcome>,
-    /// Its exit code.
-    pub exit_code: Option<i32>,
-    /// Why its call was cut short.
-    pub call_end: Option<CallEnd>,
     /// Its stages.
     pub stages: Vec<HistoryStage>,
 }
@@ -65,7 +62,7 @@ impl HistoryCall {
 
     /// Whether it exited with 0.
     pub fn succeeded(&self) -> bool {
-        self.outcome == Some(Outcome::Exited) && self.exit_code.is_none_or(|code| code == 0)
+        self.outcome.is_some_and(|outcome| outcome.is_success())
     }
 
     /// Its stages as a trace, with the attributes at the first span. `None` without stages.
@@ -110,23 +107,34 @@ impl HistoryCall {
             (!text.is_empty()).then(|| (key.to_owned(), Attribute::Text(text.to_owned())))
         };
         let int = |key: &str, number: i64| (key.to_owned(), Attribute::Int(number));
-        let end = self.outcome.map(|outcome| CommandEnd {
-            outcome,
-            exit: self.exit_code.map(CommandExit::Code),
+        let outcome = self.outcome.as_ref();
+        let name = |name: Option<&'static str>| name.unwrap_or_default();
+        let exit_code = outcome.and_then(Outcome::exit).and_then(|exit| match exit {
+            CommandExit::Code(code) => Some(code),
+            CommandExit::Signal(_) => None,
         });
-        let outcome = self.outcome.map_or("", Outcome::name);
-        let fault = end.and_then(|end| end.error_type()).unwrap_or_default();
         [
             text(attribute::THREAD, &self.thread),
             text(attribute::STEP, &self.step),
-            text(attribute::OUTCOME, outcome),
-            text(attribute::CALL_END, self.call_end.map_or("", CallEnd::name)),
-            text(ERROR_TYPE, fault),
+            text(attribute::OUTCOME, name(outcome.map(Outcome::as_str))),
+            text(
+                attribute::FAULT,
+                name(outcome.and_then(Outcome::fault).map(Fault::as_str)),
+            ),
+            text(
+                attribute::START_FAILURE,
+                name(outcome.and_then(Outcome::start_failure).map(StartFailure::as_str)),
+            ),
+            text(
+                attribute::CALL_END,
+                name(outcome.and_then(Outcome::call_end).map(CallEnd::name)),
+            ),
+            text(ERROR_TYPE, name(outcome.and_then(Outcome::error_type))),
             text(
                 attribute::PROCESS_ID,
                 &TraceId::from_bytes(self.process).to_string(),
             ),
-            self.exit_code.map(|code| int(PROCESS_EXIT_CODE, code.into())),
+            exit_code.map(|code| int(PROCESS_EXIT_CODE, code.into())),
             self.turn
                 .and_then(|turn| Some(int(attribute::TURN, i64::try_from(turn).ok()?))),
         ]

@@ -6,9 +6,11 @@
 
 use std::time::Instant;
 
+use baton_trace::call_end::CallEnd;
 use baton_trace::clock::ClockOffset;
-use baton_trace::command::{CommandEnd, CommandExit, CommandSummary, Outcome};
+use baton_trace::command::{CommandExit, CommandSummary};
 use baton_trace::family::FamilySummary;
+use baton_trace::outcome::{Fault, Loss, Outcome, OutcomeKind, StartFailure};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::stage::{StageId, exec, transport};
 use baton_trace::status::{self, RpcStatus};
@@ -167,7 +169,7 @@ const OF_COMMAND: [&str; 8] = [
 ];
 
 fn read_command(trace: &Trace, span: &Span, process: Option<&Span>) -> Option<CommandSummary> {
-    let outcome = Outcome::from_name(trace.text(span, attribute::OUTCOME)?)?;
+    let kind = OutcomeKind::from_name(trace.text(span, attribute::OUTCOME)?).unwrap_or(OutcomeKind::Unknown);
     let code = trace
         .integer(span, PROCESS_EXIT_CODE)
         .and_then(|code| i32::try_from(code).ok());
@@ -175,13 +177,40 @@ fn read_command(trace: &Trace, span: &Span, process: Option<&Span>) -> Option<Co
         Some(_) => CommandExit::Signal(code.saturating_sub(128)),
         None => CommandExit::Code(code),
     });
+    let outcome = match (kind, exit) {
+        (OutcomeKind::Exited, Some(CommandExit::Code(code))) => Outcome::Exited { code },
+        (OutcomeKind::Signaled, Some(CommandExit::Signal(signal))) => Outcome::Signaled {
+            signal,
+            // No span has it.
+            core_dumped: false,
+        },
+        (OutcomeKind::TimedOut, exit) => Outcome::TimedOut { exit },
+        (OutcomeKind::OutOfMemory, exit) => Outcome::OutOfMemory { exit },
+        (OutcomeKind::Killed, exit) => Outcome::Killed {
+            by: trace.text(span, attribute::CALL_END).and_then(CallEnd::from_name),
+            exit,
+        },
+        (OutcomeKind::FailedToStart, _) => {
+            let name = trace.text(span, attribute::START_FAILURE).unwrap_or_default();
+            Outcome::FailedToStart(StartFailure::from_name(name))
+        }
+        (OutcomeKind::Lost, _) => {
+            let fault = trace.text(span, attribute::FAULT).and_then(Fault::from_name);
+            Outcome::Lost(match fault {
+                Some(Fault::Network) => Loss::Connection,
+                Some(Fault::Caller) => Loss::Superseded,
+                _ => Loss::Server,
+            })
+        }
+        (OutcomeKind::Exited | OutcomeKind::Signaled | OutcomeKind::Unknown, _) => Outcome::Unknown,
+    };
     Some(CommandSummary {
         label: trace.name(span).to_owned().into(),
         attributes: kept(trace, span, |key| OF_COMMAND.contains(&key)),
         family: process.and_then(|process| {
             FamilySummary::from_attributes(|key| trace.text(process, key), |key| trace.integer(process, key))
         }),
-        end: CommandEnd { outcome, exit },
+        outcome,
     })
 }
 

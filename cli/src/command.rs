@@ -337,17 +337,11 @@ fn detach(run: Run, process: ProcessId, ending: Ending) -> Ending {
 }
 
 /// Writes and draws the stages of a command. Every call has a record, however it ended.
-fn show_trace(
-    mut record: oneshot::Receiver<CallRecord>,
-    traces: TraceOutputs,
-    drawing: Option<WaterfallDetail>,
-) {
-    let Ok(record) = record.try_recv() else {
-        return;
-    };
-    traces.write(&record);
+fn show_trace(record: Option<&CallRecord>, traces: TraceOutputs, drawing: Option<WaterfallDetail>) {
+    let Some(record) = record else { return };
+    traces.write(record);
     if let Some(drawing) = drawing {
-        terminal::draw_on_stderr(&record, drawing);
+        terminal::draw_on_stderr(record, drawing);
     }
 }
 
@@ -396,7 +390,7 @@ async fn forward_output(
         }
         let details = EventDetails {
             seq: run.last_seq(),
-            call_end: run.call_end(),
+            outcome: run.outcome(),
             bytes: run.output_bytes(),
         };
         outputs.event(event, details).await?;

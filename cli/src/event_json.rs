@@ -2,6 +2,7 @@
 
 use baton_core_client::{CallEnd, Event, ExitStatus, ProcessExit, ProcessId, Signal, TraceId};
 use baton_trace::command::signal_name;
+use baton_trace::outcome::{Fault, Outcome, StartFailure};
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 
@@ -20,15 +21,15 @@ pub(crate) struct JsonLines {
 pub(crate) struct EventDetails {
     /// The number of the event.
     pub(crate) seq: u64,
-    /// Why the exec-server killed the process, once it has exited.
-    pub(crate) call_end: Option<CallEnd>,
+    /// How the command ended, once it has exited.
+    pub(crate) outcome: Option<Outcome>,
     /// The bytes of standard output and of standard error, once they are closed.
     pub(crate) bytes: Option<(u64, u64)>,
 }
 
 impl JsonLines {
     pub(crate) fn event(&self, event: &Event, details: EventDetails) -> String {
-        let EventDetails { seq, call_end, bytes } = details;
+        let EventDetails { seq, outcome, bytes } = details;
         match event {
             Event::Repeated { attachable, attached } => self.line(
                 "repeated",
@@ -43,7 +44,7 @@ impl JsonLines {
             Event::Exited {
                 status,
                 observed_unix_ns,
-            } => self.exited(seq, *status, call_end, *observed_unix_ns),
+            } => self.exited(seq, *status, outcome, *observed_unix_ns),
             Event::Gap { events } => self.line("gap", Some(seq), json!({"events": events})),
             Event::Closed { truncated, survivors } => {
                 let (stdout, stderr) = bytes.unzip();
@@ -72,16 +73,18 @@ impl JsonLines {
 
     /// An exit that was waited for.
     pub(crate) fn exit(&self, exit: &ProcessExit) -> String {
-        self.exited(exit.seq, exit.status, exit.call_end, exit.observed_unix_ns)
+        self.exited(exit.seq, exit.status, Some(exit.outcome()), exit.observed_unix_ns)
     }
 
-    fn exited(&self, seq: u64, status: ExitStatus, call_end: Option<CallEnd>, at_unix_ns: u64) -> String {
+    fn exited(&self, seq: u64, status: ExitStatus, outcome: Option<Outcome>, at_unix_ns: u64) -> String {
         let mut fields = match status {
             ExitStatus::Code(code) => json!({"code": code}),
             ExitStatus::Signal { signal, core_dumped } => {
                 json!({"signal": signal_name(signal), "core_dumped": core_dumped})
             }
         };
+        tell_outcome(&mut fields, outcome.as_ref());
+        let call_end = outcome.and_then(|outcome| outcome.call_end());
         fields["killed_because"] = call_end.map(CallEnd::name).into();
         fields["exited_unix_ns"] = at_unix_ns.into();
         self.line("exited", Some(seq), fields)
@@ -102,13 +105,16 @@ impl JsonLines {
         self.line("signaled", None, json!({"signal": signal.name()}))
     }
 
-    /// Baton has failed.
-    pub(crate) fn failed(&self, error: &CliError) -> String {
+    /// Baton has failed. `outcome`: of the command, where there was one.
+    pub(crate) fn failed(&self, error: &CliError, outcome: Option<Outcome>) -> String {
         let message = match error.advice() {
             Some(advice) => format!("{error}; {advice}"),
             None => error.to_string(),
         };
-        let fields = json!({"message": message, "exit_code": error.exit_code()});
+        let mut fields = json!({"message": message, "exit_code": error.exit_code()});
+        tell_outcome(&mut fields, outcome.as_ref());
+        let start_failure = outcome.and_then(|outcome| outcome.start_failure());
+        fields["start_failure"] = start_failure.map(StartFailure::as_str).into();
         self.line("failed", None, fields)
     }
 
@@ -130,4 +136,10 @@ impl JsonLines {
         // Control characters are escaped, so that it is one line for a terminal too.
         crate::record::line(&Value::Object(line))
     }
+}
+
+/// The words that records and spans have too.
+fn tell_outcome(fields: &mut Value, outcome: Option<&Outcome>) {
+    fields["outcome"] = outcome.map(Outcome::as_str).into();
+    fields["fault"] = outcome.and_then(Outcome::fault).map(Fault::as_str).into();
 }

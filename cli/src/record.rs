@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_core_client::ExitStatus;
 use baton_export::clock;
-use baton_proto::metadata::{Outcome, Record, StageTime, Survivor};
+use baton_proto::metadata::{self as wire, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
-use baton_trace::command::{self, signal_name};
+use baton_trace::command::{CommandExit, signal_name};
 use baton_trace::family::{Family, STAGES as FAMILY_STAGES, Unavailable};
+use baton_trace::outcome::{Fault, Loss, Outcome, OutcomeKind, StartFailure};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree::label;
 use baton_trace::report::units::duration;
@@ -61,11 +62,57 @@ pub(crate) fn command_line(argv: &[bytes::Bytes], is_cut: bool) -> String {
     printable(&words.join(" ")).into_owned()
 }
 
+/// How the command ended. `None`: it has not.
+pub(crate) fn ended(record: &Record) -> Option<Outcome> {
+    let exit = match (record.exit_code, record.signal) {
+        (Some(code), _) => Some(CommandExit::Code(code)),
+        (None, Some(signal)) => Some(CommandExit::Signal(signal)),
+        (None, None) => None,
+    };
+    Some(match wire::Outcome::try_from(record.outcome) {
+        Ok(wire::Outcome::Running) => return None,
+        Ok(wire::Outcome::Exited) => Outcome::Exited {
+            code: record.exit_code.unwrap_or_default(),
+        },
+        Ok(wire::Outcome::Signaled) => Outcome::Signaled {
+            signal: record.signal.unwrap_or_default(),
+            core_dumped: record.core_dumped,
+        },
+        Ok(wire::Outcome::TimedOut) => Outcome::TimedOut { exit },
+        Ok(wire::Outcome::OutOfMemory) => Outcome::OutOfMemory { exit },
+        Ok(wire::Outcome::Killed) => Outcome::Killed {
+            by: CallEnd::from_wire(record.call_end()),
+            exit,
+        },
+        Ok(wire::Outcome::FailedToStart) => {
+            Outcome::FailedToStart(StartFailure::from_name(&record.start_failure))
+        }
+        Ok(wire::Outcome::Lost) => Outcome::Lost(Loss::Server),
+        // Of a newer exec-server.
+        Ok(wire::Outcome::Unknown) | Err(_) => Outcome::Unknown,
+    })
+}
+
 pub(crate) fn is_failure(record: &Record) -> bool {
-    match record.outcome() {
-        Outcome::Running => false,
-        Outcome::Exited => record.exit_code != Some(0),
-        _ => true,
+    ended(record).is_some_and(|outcome| outcome.is_failure())
+}
+
+/// Whose fault it is that the command did not exit with 0. An older exec-server does not tell; then the outcome does.
+pub(crate) fn fault(record: &Record) -> Option<Fault> {
+    let told = wire::Fault::try_from(record.fault).unwrap_or(wire::Fault::None);
+    let known = Fault::ALL.into_iter().find(|fault| asked_fault(*fault) == told);
+    known.or_else(|| ended(record).and_then(|outcome| outcome.fault()))
+}
+
+/// The fault as a query asks for it.
+pub(crate) fn asked_fault(fault: Fault) -> wire::Fault {
+    match fault {
+        Fault::Caller => wire::Fault::Caller,
+        Fault::Command => wire::Fault::Command,
+        Fault::Limit => wire::Fault::Limit,
+        Fault::Network => wire::Fault::Network,
+        Fault::Server => wire::Fault::Server,
+        Fault::Unknown => wire::Fault::Unknown,
     }
 }
 
@@ -77,42 +124,31 @@ pub(crate) fn outcome(record: &Record) -> String {
         (None, None) => String::new(),
     };
     let core = if record.core_dumped { ", core" } else { "" };
-    format!("{}{status}{core}", outcome_name(record.outcome()))
-}
-
-/// The outcome of a finished command. There is none for a running one.
-pub(crate) fn command_outcome(outcome: Outcome) -> Option<command::Outcome> {
-    command::Outcome::from_name(outcome_name(outcome))
+    format!("{}{status}{core}", outcome_name(record))
 }
 
 /// The outcome's name, the same as in the attribute `baton.outcome` of spans.
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Running => "running",
-        Outcome::Exited => command::Outcome::Exited.name(),
-        Outcome::Signaled => command::Outcome::Signaled.name(),
-        Outcome::TimedOut => command::Outcome::TimedOut.name(),
-        Outcome::Killed => command::Outcome::Killed.name(),
-        Outcome::FailedToStart => command::Outcome::FailedToStart.name(),
-        Outcome::Lost => command::Outcome::Lost.name(),
-    }
+fn outcome_name(record: &Record) -> &'static str {
+    ended(record).map_or("running", |outcome| outcome.as_str())
 }
 
-/// The outcome with this name. There is none for a running command.
-pub(crate) fn outcome_from_name(word: &str) -> Option<Outcome> {
-    Some(match command::Outcome::from_name(word)? {
-        command::Outcome::Exited => Outcome::Exited,
-        command::Outcome::Signaled => Outcome::Signaled,
-        command::Outcome::TimedOut => Outcome::TimedOut,
-        command::Outcome::Killed => Outcome::Killed,
-        command::Outcome::FailedToStart => Outcome::FailedToStart,
-        command::Outcome::Lost => Outcome::Lost,
-    })
+/// The outcome as a query asks for it.
+pub(crate) fn asked_outcome(kind: OutcomeKind) -> wire::Outcome {
+    match kind {
+        OutcomeKind::Exited => wire::Outcome::Exited,
+        OutcomeKind::Signaled => wire::Outcome::Signaled,
+        OutcomeKind::TimedOut => wire::Outcome::TimedOut,
+        OutcomeKind::OutOfMemory => wire::Outcome::OutOfMemory,
+        OutcomeKind::Killed => wire::Outcome::Killed,
+        OutcomeKind::FailedToStart => wire::Outcome::FailedToStart,
+        OutcomeKind::Lost => wire::Outcome::Lost,
+        OutcomeKind::Unknown => wire::Outcome::Unknown,
+    }
 }
 
 /// The time from acceptance to the end. `None` for a running command, and for a lost one, whose end is unknown.
 fn duration_ns(record: &Record) -> Option<u64> {
-    let is_known = record.ended_unix_ns > 0 && record.outcome() != Outcome::Lost;
+    let is_known = record.ended_unix_ns > 0 && record.outcome() != wire::Outcome::Lost;
     is_known.then(|| record.ended_unix_ns.saturating_sub(record.accepted_unix_ns))
 }
 
@@ -197,12 +233,16 @@ pub(crate) fn json(record: &Record) -> Value {
         "argv": argv,
         "argv_cut": record.argv_cut,
         "cwd": full(&text(&record.cwd)),
-        "outcome": outcome_name(record.outcome()),
+        "outcome": outcome_name(record),
+        "fault": fault(record).map(Fault::as_str),
+        "start_failure": ended(record)
+            .and_then(|outcome| outcome.start_failure())
+            .map(StartFailure::as_str),
         "failed": is_failure(record),
         "exit_code": record.exit_code,
         "signal": record.signal,
         "core_dumped": record.core_dumped,
-        "fault": full(&record.fault),
+        "message": full(&record.message),
         "call_end": CallEnd::from_wire(record.call_end()).map(CallEnd::name),
         "accepted": time(record.accepted_unix_ns),
         "accepted_unix_ns": record.accepted_unix_ns,
@@ -357,16 +397,48 @@ mod tests {
 
     #[test]
     fn an_outcome_is_shown_by_the_word_that_spans_and_json_have() {
-        for name in command::Outcome::ALL.map(command::Outcome::name) {
+        for kind in OutcomeKind::ALL {
+            let name = kind.as_str();
             let record = Record {
-                outcome: outcome_from_name(name).unwrap().into(),
+                outcome: asked_outcome(kind).into(),
                 signal: Some(15),
                 ..Record::default()
             };
             assert_eq!(outcome(&record), format!("{name} TERM"));
             assert_eq!(json(&record)["outcome"], name);
         }
-        assert_eq!(outcome_from_name("running"), None);
+        let running = json(&Record::default());
+        assert_eq!(
+            (&running["outcome"], &running["fault"]),
+            (&"running".into(), &Value::Null)
+        );
+        // Of a newer exec-server.
+        let newer = json(&Record {
+            outcome: 99,
+            ..Record::default()
+        });
+        assert_eq!(
+            (&newer["outcome"], &newer["fault"]),
+            (&"unknown".into(), &"unknown".into())
+        );
+    }
+
+    #[test]
+    fn a_fault_that_an_older_exec_server_does_not_tell_follows_from_the_outcome() {
+        let record = |call_end: CallEnd, fault: wire::Fault| Record {
+            outcome: wire::Outcome::Killed.into(),
+            call_end: CallEnd::to_wire(Some(call_end)).into(),
+            fault: fault.into(),
+            ..Record::default()
+        };
+        let told = record(CallEnd::Reset, wire::Fault::None);
+        assert_eq!((fault(&told), is_failure(&told)), (Some(Fault::Caller), false));
+        let told = record(CallEnd::ShutDown, wire::Fault::None);
+        assert_eq!((fault(&told), is_failure(&told)), (Some(Fault::Server), true));
+        assert_eq!(
+            fault(&record(CallEnd::ShutDown, wire::Fault::Limit)),
+            Some(Fault::Limit)
+        );
     }
 
     #[test]
@@ -388,14 +460,14 @@ mod tests {
         let mut record = Record {
             accepted_unix_ns: 1_000,
             ended_unix_ns: 4_000,
-            outcome: Outcome::Exited.into(),
+            outcome: wire::Outcome::Exited.into(),
             ..Record::default()
         };
         assert_eq!(
             (&*took(&record), &json(&record)["duration_ns"]),
             ("3.0 µs", &3_000.into())
         );
-        record.outcome = Outcome::Lost.into();
+        record.outcome = wire::Outcome::Lost.into();
         assert_eq!(
             (&*took(&record), &json(&record)["duration_ns"]),
             ("", &Value::Null)

@@ -8,6 +8,9 @@ use baton_channel::{ConnectError, SessionError};
 use baton_proto::ProcessId;
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
+use baton_trace::call_end::CallEnd;
+use baton_trace::outcome::{self, Loss, Outcome};
+use baton_trace::status::RpcStatus;
 use baton_trace::text::printable;
 use tonic::{Code, Status};
 
@@ -123,6 +126,9 @@ pub enum StartFailure {
     Lost,
     /// The operating system could not start the process.
     SpawnFailed,
+    /// The operating system refused because of a limit: open files, processes of the user or container, memory, or the
+    /// length of the arguments.
+    ResourceLimit,
     /// The exec-server's limit of processes is reached.
     TooManyProcesses,
     /// The exec-server writes records before starts, and its disk did not accept the record in time.
@@ -161,6 +167,7 @@ impl StartFailure {
             Kind::Conflict => Self::Conflict,
             Kind::Lost => Self::Lost,
             Kind::SpawnFailed => Self::SpawnFailed,
+            Kind::ResourceLimit => Self::ResourceLimit,
             Kind::TooManyProcesses => Self::TooManyProcesses,
             Kind::NotDurable => Self::NotDurable,
             Kind::UnknownProcess => Self::UnknownProcess,
@@ -174,6 +181,33 @@ impl StartFailure {
             Kind::Unspecified => return None,
         })
     }
+
+    fn to_wire(self) -> Kind {
+        match self {
+            Self::CommandNotFound => Kind::CommandNotFound,
+            Self::NotExecutable => Kind::NotExecutable,
+            Self::BadCwd => Kind::BadCwd,
+            Self::Invalid => Kind::InvalidStart,
+            Self::InvalidStdin => Kind::InvalidStdin,
+            Self::InvalidAck => Kind::InvalidAck,
+            Self::InvalidMarker => Kind::InvalidMarker,
+            Self::InvalidSignal => Kind::InvalidSignal,
+            Self::Conflict => Kind::Conflict,
+            Self::Lost => Kind::Lost,
+            Self::SpawnFailed => Kind::SpawnFailed,
+            Self::ResourceLimit => Kind::ResourceLimit,
+            Self::TooManyProcesses => Kind::TooManyProcesses,
+            Self::NotDurable => Kind::NotDurable,
+            Self::UnknownProcess => Kind::UnknownProcess,
+            Self::NoGrace => Kind::NoGrace,
+            Self::Superseded => Kind::Superseded,
+            Self::InvalidAttach => Kind::InvalidAttach,
+            Self::InvalidResize => Kind::InvalidResize,
+            Self::UnknownUser => Kind::UnknownUser,
+            Self::OtherUser => Kind::OtherUser,
+            Self::NotDetachable => Kind::NotDetachable,
+        }
+    }
 }
 
 /// The names of a command's program, directory and user, safe to display.
@@ -184,6 +218,41 @@ pub(crate) struct DisplayNames {
 }
 
 impl RunError {
+    /// How the command ended, and whose fault it is. `is_started`: the caller has got
+    /// [`Event::Started`](crate::Event::Started). `None`: the error is not about the end of a command.
+    ///
+    /// A lost session is [`Loss::Connection`]: the exec-server's record has how the command ended.
+    pub fn outcome(&self, is_started: bool) -> Option<Outcome> {
+        let failed = Outcome::FailedToStart;
+        Some(match self {
+            Self::Connect(error) => failed(error.start_failure()),
+            Self::Session(error) => match error.closed_for() {
+                Some(by) => Outcome::of_closed_session(by, is_started),
+                None => Outcome::Lost(Loss::Connection),
+            },
+            Self::NotRecovered { .. } => Outcome::Lost(Loss::Connection),
+            Self::Start { failure, .. } => return Outcome::of_error(failure.to_wire(), is_started),
+            // The call ends with the error, and the exec-server kills the command.
+            Self::OutputLost(_) | Self::TooMuchOutput(_) => Outcome::killed(CallEnd::Reset),
+            Self::Repeated => return None,
+            Self::TimedOut => Outcome::killed(CallEnd::Deadline),
+            Self::Protocol(_) => Outcome::Lost(Loss::Server),
+            Self::NoTerminals | Self::NoUsers | Self::NoDetached => {
+                failed(outcome::StartFailure::Incompatible)
+            }
+            Self::UserName => failed(outcome::StartFailure::Invalid),
+            Self::Rpc(status) if is_started => match status.code() {
+                Code::Unavailable => Outcome::killed(CallEnd::ShutDown),
+                Code::Cancelled => Outcome::killed(CallEnd::Reset),
+                _ => Outcome::Lost(Loss::Server),
+            },
+            Self::Rpc(status) => {
+                let status = RpcStatus(status.code().into());
+                failed(outcome::StartFailure::of_status(status))
+            }
+        })
+    }
+
     /// Whether the session was lost, so that a command with a grace runs on.
     pub(crate) fn is_lost_session(&self) -> bool {
         matches!(self, Self::Session(error) if error.is_loss())

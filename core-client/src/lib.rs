@@ -53,6 +53,7 @@ pub use baton_proto::{ProcessId, Signal, UnknownSignal};
 pub use baton_trace::TraceId;
 pub use baton_trace::call_end::CallEnd;
 pub use baton_trace::family::Family;
+pub use baton_trace::outcome;
 pub use baton_trace::w3c::Traceparent;
 pub use client::{Client, Output, PingedSession};
 pub use command::{Command, OnFull};

@@ -5,8 +5,9 @@ use std::time::Duration;
 use baton_proto::exec::{Exited, OutputStream, ProcessEvent, RunRequest, exited, process_event};
 use baton_proto::{ProcessId, Signal};
 use baton_trace::call_end::CallEnd;
-use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
+use baton_trace::command::{CommandExit, TracedCommand};
 use baton_trace::family::FamilySummary;
+use baton_trace::outcome::Outcome;
 use baton_trace::record::CallRecord;
 use baton_trace::text::printable;
 use baton_trace::w3c::Traceparent;
@@ -85,6 +86,18 @@ pub struct ProcessExit {
 }
 
 impl ProcessExit {
+    /// How the command ended, and whose fault it is if it failed: as in the exec-server's record.
+    pub fn outcome(&self) -> Outcome {
+        let core_dumped = matches!(
+            self.status,
+            ExitStatus::Signal {
+                core_dumped: true,
+                ..
+            }
+        );
+        Outcome::of_exit(self.status.into(), core_dumped, false, self.call_end)
+    }
+
     pub(crate) fn of(seq: u64, exited: &Exited) -> Result<Self, RunError> {
         let trace = exited.trace.as_ref();
         Ok(Self {
@@ -175,7 +188,7 @@ pub struct Run {
     received: ReceivedBytes,
     phase: RunPhase,
     trace: Option<Traceparent>,
-    call_end: Option<CallEnd>,
+    exit: Option<ProcessExit>,
     grace: Duration,
     signaller: Signaller,
     has_terminal: bool,
@@ -224,7 +237,7 @@ impl Run {
             received,
             phase: RunPhase::Starting,
             trace: None,
-            call_end: None,
+            exit: None,
             grace: Duration::ZERO,
             signaller: Signaller::default(),
             has_terminal: false,
@@ -286,7 +299,12 @@ impl Run {
     /// Why the exec-server killed the process, after [`Event::Exited`]. `None` before it, and if the exec-server did not
     /// kill the process.
     pub fn call_end(&self) -> Option<CallEnd> {
-        self.call_end
+        self.exit.and_then(|exit| exit.call_end)
+    }
+
+    /// How the command ended, after [`Event::Exited`]. If [`next`](Self::next) fails, see [`RunError::outcome`].
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.exit.map(|exit| exit.outcome())
     }
 
     /// The `seq` of the last event that the caller has.
@@ -586,13 +604,9 @@ impl Run {
                 self.phase = RunPhase::Exited;
                 let exit = ProcessExit::of(self.seen(), &exited)?;
                 let status = exit.status;
-                (self.call_end, self.trace) = (exit.call_end, exit.trace);
+                (self.exit, self.trace) = (Some(exit), exit.trace);
                 if let Some(traced_command) = &self.traced_command {
-                    let exit = CommandExit::from(status);
-                    traced_command.ended(match self.call_end {
-                        None => CommandEnd::by_itself(exit),
-                        Some(call_end) => CommandEnd::cut_short(exit, call_end),
-                    });
+                    traced_command.ended(exit.outcome());
                 }
                 Event::Exited {
                     status,

@@ -10,6 +10,7 @@ use baton_proto::exec::{Attach, RunRequest};
 use baton_proto::limits::ANSWER_MAX;
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_trace::call_end::CallEnd;
+use baton_trace::outcome::Outcome;
 use baton_trace::w3c::Traceparent;
 use futures_util::stream;
 
@@ -73,6 +74,11 @@ impl Watch {
     /// As [`Run::call_end`].
     pub fn call_end(&self) -> Option<CallEnd> {
         self.run.call_end()
+    }
+
+    /// As [`Run::outcome`].
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.run.outcome()
     }
 
     /// As [`Run::output_bytes`].

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use baton_proto::ProcessId;
 use baton_trace::clock::ClockOffset;
-use baton_trace::command::{CallerIds, CommandEnd, CommandExit, TracedCommand};
+use baton_trace::command::{CallerIds, TracedCommand};
+use baton_trace::outcome::Outcome;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::stage::{StageId, exec, transport};
 use baton_trace::status::RpcStatus;
@@ -109,7 +110,7 @@ impl Samples {
             1 => (self.random() % 128) as i32,
             _ => 0,
         };
-        command.ended(CommandEnd::by_itself(CommandExit::Code(code)));
+        command.ended(Outcome::Exited { code });
         CallRecord {
             side: Side::Client,
             context,

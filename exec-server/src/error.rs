@@ -12,6 +12,8 @@ use baton_proto::limits::{
     RECEIVED_MAX, STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
     THREAD_METADATA_KEY_MAX, THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX, TURN_MAX,
 };
+use baton_trace::outcome::StartFailure;
+use baton_trace::status::RpcStatus;
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
@@ -340,6 +342,49 @@ pub enum SignalError {
     UnknownProcess,
 }
 
+impl StartError {
+    /// The gRPC code, and the kind of the error if it has one.
+    fn code(&self) -> (Code, Option<Kind>) {
+        let (code, kind) = match self {
+            Self::Unauthenticated => return (Code::Unauthenticated, None),
+            Self::ShuttingDown | Self::FirstFailed | Self::Abandoned => return (Code::Unavailable, None),
+            Self::Invalid(_) => (Code::InvalidArgument, Kind::InvalidStart),
+            Self::Lost => (Code::Aborted, Kind::Lost),
+            Self::Conflict => (Code::AlreadyExists, Kind::Conflict),
+            Self::NotDurable => (Code::Unavailable, Kind::NotDurable),
+            Self::NotDetachable => (Code::PermissionDenied, Kind::NotDetachable),
+            Self::TooManyProcesses(_) | Self::TooManyOfClient { .. } | Self::TooManyStarts { .. } => {
+                (Code::ResourceExhausted, Kind::TooManyProcesses)
+            }
+            Self::CommandNotFound => (Code::NotFound, Kind::CommandNotFound),
+            Self::NotExecutable => (Code::PermissionDenied, Kind::NotExecutable),
+            Self::BadCwd => (Code::FailedPrecondition, Kind::BadCwd),
+            Self::User(error) => match error {
+                UserError::Other => (Code::FailedPrecondition, Kind::OtherUser),
+                UserError::Busy => (Code::ResourceExhausted, Kind::TooManyProcesses),
+                UserError::Database(_) | UserError::TimedOut => (Code::Unavailable, Kind::UnknownUser),
+                UserError::Unknown | UserError::NotRoot | UserError::Refused(_) => {
+                    (Code::FailedPrecondition, Kind::UnknownUser)
+                }
+            },
+            Self::SpawnFailed(refusal) if !advice(refusal).is_empty() => {
+                (Code::ResourceExhausted, Kind::ResourceLimit)
+            }
+            Self::SpawnFailed(_) => (Code::ResourceExhausted, Kind::SpawnFailed),
+        };
+        (code, Some(kind))
+    }
+
+    /// Why no process was started, for records and spans. The client computes the same from the kind.
+    pub fn start_failure(&self) -> StartFailure {
+        match (self, self.code()) {
+            (Self::Abandoned, _) => StartFailure::Abandoned,
+            (_, (_, Some(kind))) => StartFailure::from_wire(kind).unwrap_or(StartFailure::Unavailable),
+            (_, (code, None)) => StartFailure::of_status(RpcStatus(code.into())),
+        }
+    }
+}
+
 impl From<StartError> for Status {
     fn from(error: StartError) -> Self {
         let message = error.to_string();
@@ -348,33 +393,10 @@ impl From<StartError> for Status {
             StartError::TooManyStarts { retry_after } => Some(*retry_after),
             _ => None,
         };
-        let (code, kind) = match error {
-            StartError::Unauthenticated => return Status::unauthenticated(message),
-            StartError::ShuttingDown | StartError::FirstFailed | StartError::Abandoned => {
-                return Status::unavailable(message);
-            }
-            StartError::Invalid(_) => (Code::InvalidArgument, Kind::InvalidStart),
-            StartError::Lost => (Code::Aborted, Kind::Lost),
-            StartError::Conflict => (Code::AlreadyExists, Kind::Conflict),
-            StartError::NotDurable => (Code::Unavailable, Kind::NotDurable),
-            StartError::NotDetachable => (Code::PermissionDenied, Kind::NotDetachable),
-            StartError::TooManyProcesses(_)
-            | StartError::TooManyOfClient { .. }
-            | StartError::TooManyStarts { .. } => (Code::ResourceExhausted, Kind::TooManyProcesses),
-            StartError::CommandNotFound => (Code::NotFound, Kind::CommandNotFound),
-            StartError::NotExecutable => (Code::PermissionDenied, Kind::NotExecutable),
-            StartError::BadCwd => (Code::FailedPrecondition, Kind::BadCwd),
-            StartError::User(error) => match error {
-                UserError::Other => (Code::FailedPrecondition, Kind::OtherUser),
-                UserError::Busy => (Code::ResourceExhausted, Kind::TooManyProcesses),
-                UserError::Database(_) | UserError::TimedOut => (Code::Unavailable, Kind::UnknownUser),
-                UserError::Unknown | UserError::NotRoot | UserError::Refused(_) => {
-                    (Code::FailedPrecondition, Kind::UnknownUser)
-                }
-            },
-            StartError::SpawnFailed(_) => (Code::ResourceExhausted, Kind::SpawnFailed),
+        let mut status = match error.code() {
+            (code, Some(kind)) => detailed(code, kind, message),
+            (code, None) => Status::new(code, message),
         };
-        let mut status = detailed(code, kind, message);
         if let Some(wait) = retry_after {
             let ms = wait.as_millis().max(1) as u64;
             status.metadata_mut().insert(RETRY_PUSHBACK, ms.into());

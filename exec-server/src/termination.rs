@@ -8,8 +8,9 @@ use baton_proto::exec::exited::Status;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Closed, Exited, TraceCarrier};
 use baton_trace::call_end::CallEnd;
-use baton_trace::command::{CommandEnd, CommandExit, Outcome};
+use baton_trace::command::CommandExit;
 use baton_trace::family::FamilySummary;
+use baton_trace::outcome::{Loss, Outcome};
 use baton_trace::w3c::Traceparent;
 use rustix::process::Signal;
 
@@ -119,20 +120,19 @@ impl Exit {
         })
     }
 
-    /// The end as spans report it.
-    pub(crate) fn command_end(&self) -> CommandEnd {
-        let exit = self.status.map(|status| match status {
-            Status::Code(code) => CommandExit::Code(code),
-            Status::Signaled(signaled) => CommandExit::Signal(signaled.signal),
-        });
-        match (exit, self.stopped) {
-            (None, _) => CommandEnd::unseen(Outcome::Lost),
-            (Some(exit), None) => CommandEnd::by_itself(exit),
-            (Some(exit), Some(StopReason::Call(end))) => CommandEnd::cut_short(exit, end),
-            (exit, Some(StopReason::ServerFault)) => CommandEnd {
-                outcome: Outcome::Killed,
-                exit,
+    /// How the process ended, for records and spans.
+    pub fn outcome(&self) -> Outcome {
+        let (exit, core_dumped) = match self.status {
+            None => return Outcome::Lost(Loss::Server),
+            Some(Status::Code(code)) => (CommandExit::Code(code), false),
+            Some(Status::Signaled(signaled)) => (CommandExit::Signal(signaled.signal), signaled.core_dumped),
+        };
+        match self.stopped {
+            Some(StopReason::ServerFault) => Outcome::Killed {
+                by: None,
+                exit: Some(exit),
             },
+            stopped => Outcome::of_exit(exit, core_dumped, false, stopped.and_then(StopReason::call_end)),
         }
     }
 }

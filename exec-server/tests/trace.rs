@@ -8,7 +8,9 @@ use baton_exec_server::SpawnMethod;
 use baton_proto::ProcessId;
 use baton_proto::exec::Start;
 use baton_proto::exec::process_event::Kind;
-use baton_trace::command::{CommandEnd, CommandExit, Outcome};
+use baton_trace::call_end::CallEnd;
+use baton_trace::command::CommandExit;
+use baton_trace::outcome::Outcome;
 use baton_trace::stage::{StageId, exec};
 use baton_trace::w3c::TraceContext;
 use support::{Host, start, variable};
@@ -155,7 +157,8 @@ async fn the_spans_of_a_call_name_its_process_its_client_and_its_end(method: Spa
         assert_eq!(text("baton.client"), "test");
         assert_eq!(known.attributes.len(), 7, "and no argument: {known:?}");
         let exit = signal.map_or(CommandExit::Code(code), CommandExit::Signal);
-        assert_eq!((known.end, exit.code()), (CommandEnd::by_itself(exit), code));
+        let outcome = Outcome::of_exit(exit, false, false, None);
+        assert_eq!((known.outcome, exit.code()), (outcome, code));
     }
 }
 
@@ -168,11 +171,8 @@ async fn a_killed_process_is_reported_as_killed_with_any_exit_code(method: Spawn
     assert!(matches!(call.next().await, Ok(Some(Kind::Output(_)))));
     drop(call);
     host.idle().await;
-    let end = host.last_call().command().unwrap().summary().end;
-    assert_eq!(
-        (end.outcome, end.exit),
-        (Outcome::Killed, Some(CommandExit::Code(0)))
-    );
+    let killed = Outcome::of_exit(CommandExit::Code(0), false, false, Some(CallEnd::Reset));
+    assert_eq!(host.last_call().command().unwrap().summary().outcome, killed);
 }
 
 async fn a_silent_process_has_no_stage_of_output(method: SpawnMethod) {

@@ -276,7 +276,8 @@ mod tests {
     use std::num::NonZeroU64;
 
     use baton_proto::ProcessId;
-    use baton_trace::command::{CallerIds, CommandEnd, CommandExit, TracedCommand};
+    use baton_trace::command::{CallerIds, CommandExit, TracedCommand};
+    use baton_trace::outcome::Outcome;
     use baton_trace::record::{Side, StageRecord};
     use baton_trace::stage::StageId;
     use baton_trace::status::RpcStatus;
@@ -331,7 +332,12 @@ mod tests {
                     step: Some("s").filter(|_| has_link),
                 };
                 let command = TracedCommand::new(None, b"make", ProcessId([code; 16]), ids);
-                command.ended(CommandEnd::by_itself(CommandExit::Signal(code.into())));
+                command.ended(Outcome::of_exit(
+                    CommandExit::Signal(code.into()),
+                    false,
+                    false,
+                    None,
+                ));
                 let mut record = record(stages.collect());
                 record.command = (code % 2 == 0).then(|| Box::new(command.summary()));
                 record.side = if is_server { Side::Server } else { Side::Client };

@@ -11,8 +11,10 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_trace::attribute;
+use baton_trace::call_end::CallEnd;
 use baton_trace::command::{CommandExit, CommandSummary, signal_name};
 use baton_trace::family::FamilySummary;
+use baton_trace::outcome::{Fault, StartFailure};
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::report::{Coverage, tree};
 use baton_trace::stage::{Component, StageId, StageKind, exec, transport};
@@ -214,8 +216,14 @@ fn rpc(record: &CallRecord, placed: &SpanPlacement, span: &mut SpanDetails) {
     if !is_own {
         return;
     }
+    // A call that its caller has cancelled is no error.
+    let is_cancelled = record.status == RpcStatus::CANCELLED
+        && record
+            .command
+            .as_ref()
+            .is_some_and(|command| command.outcome.is_cancelled());
     let is_error = match record.side {
-        Side::Client => status::is_client_error(record.status),
+        Side::Client => status::is_client_error(record.status) && !is_cancelled,
         Side::Server => status::is_server_error(record.status),
     };
     span.attributes.push(KeyValue::new(
@@ -239,11 +247,22 @@ fn rpc(record: &CallRecord, placed: &SpanPlacement, span: &mut SpanDetails) {
 
 /// Adds the command that the call runs. The error of a failed call takes precedence.
 fn add_command(command: &CommandSummary, span: &mut SpanDetails) {
+    let outcome = command.outcome;
     let kept = command.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     span.attributes
-        .push(KeyValue::new(attribute::OUTCOME, command.end.outcome.name()));
-    if let Some(exit) = command.end.exit {
+        .push(KeyValue::new(attribute::OUTCOME, outcome.as_str()));
+    for (key, name) in [
+        (attribute::FAULT, outcome.fault().map(Fault::as_str)),
+        (
+            attribute::START_FAILURE,
+            outcome.start_failure().map(StartFailure::as_str),
+        ),
+        (attribute::CALL_END, outcome.call_end().map(CallEnd::name)),
+    ] {
+        span.attributes.extend(name.map(|name| KeyValue::new(key, name)));
+    }
+    if let Some(exit) = outcome.exit() {
         span.attributes
             .push(KeyValue::new(PROCESS_EXIT_CODE, i64::from(exit.code())));
         if let CommandExit::Signal(signal) = exit {
@@ -251,7 +270,7 @@ fn add_command(command: &CommandSummary, span: &mut SpanDetails) {
                 .push(KeyValue::new(attribute::SIGNAL, signal_name(signal)));
         }
     }
-    if let (Some(class), Status::Unset) = (command.end.error_type(), &span.status) {
+    if let (Some(class), Status::Unset) = (outcome.error_type(), &span.status) {
         span.status = Status::error(class);
         span.attributes.push(KeyValue::new(ERROR_TYPE, class));
     }
@@ -360,8 +379,9 @@ mod tests {
 
     use baton_proto::ProcessId;
     use baton_trace::clock::ClockOffset;
-    use baton_trace::command::{CallerIds, CommandEnd, Outcome, TracedCommand};
+    use baton_trace::command::{CallerIds, TracedCommand};
     use baton_trace::family::{Family, Unavailable};
+    use baton_trace::outcome::{Loss, Outcome};
     use baton_trace::record::StageRecord;
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
@@ -486,7 +506,7 @@ mod tests {
     }
 
     /// The sample, of a command that ended so.
-    fn of_command(side: Side, end: CommandEnd) -> CallRecord {
+    fn of_command(side: Side, outcome: Outcome) -> CallRecord {
         let (program, process) = (b"/usr/bin/make", ProcessId([0xab; 16]));
         let ids = CallerIds {
             thread: Some("t"),
@@ -498,24 +518,17 @@ mod tests {
             Side::Server => TracedCommand::for_client("laptop", program, process, ids),
         };
         command.started(77);
-        command.ended(end);
+        command.ended(outcome);
         CallRecord {
             command: Some(Box::new(command.summary())),
             ..sample(side)
         }
     }
 
-    fn failed(outcome: Outcome, exit: CommandExit) -> CommandEnd {
-        CommandEnd {
-            outcome,
-            exit: Some(exit),
-        }
-    }
-
     #[test]
     fn what_a_family_measured_is_on_process_at_both_ends_and_not_on_call() {
         for side in [Side::Client, Side::Server] {
-            let mut record = of_command(side, CommandEnd::by_itself(CommandExit::Code(0)));
+            let mut record = of_command(side, Outcome::Exited { code: 0 });
             record.command.as_mut().unwrap().family = Some(FamilySummary {
                 family: Family::JsonLines,
                 unavailable: [
@@ -546,7 +559,7 @@ mod tests {
 
     #[test]
     fn a_command_names_its_call_and_both_ends_say_the_same_of_it() {
-        let end = CommandEnd::by_itself(CommandExit::Signal(15));
+        let end = Outcome::of_exit(CommandExit::Signal(15), false, false, None);
         let client = owed(&of_command(Side::Client, end)).client.remove(0);
         let server = owed(&of_command(Side::Server, end)).server;
         let (rpc, process) = (&server[0], &server[1]);
@@ -558,6 +571,7 @@ mod tests {
             assert_eq!(value(span, "process.exit.code"), Some(&Value::I64(143)));
             assert_eq!(value(span, "baton.process.id"), Some(&"ab".repeat(16).into()));
             assert_eq!(value(span, "baton.outcome"), Some(&"signaled".into()));
+            assert_eq!(value(span, "baton.fault"), Some(&"command".into()));
             assert_eq!(value(span, "baton.signal"), Some(&"TERM".into()));
             assert_eq!(value(span, "baton.thread"), Some(&"t".into()));
             assert_eq!(value(span, "baton.turn"), Some(&3.into()));
@@ -579,7 +593,7 @@ mod tests {
 
     #[test]
     fn a_command_is_an_error_unless_it_exits_with_0_and_a_failed_call_counts_more() {
-        let error = |status: i32, end: CommandEnd| {
+        let error = |status: i32, end: Outcome| {
             let mut record = of_command(Side::Client, end);
             record.status = RpcStatus(status);
             let call = owed(&record).client.remove(0);
@@ -589,24 +603,22 @@ mod tests {
             class
         };
         let class = |name: &str| Some(name.to_owned());
-        assert_eq!(error(0, CommandEnd::by_itself(CommandExit::Code(0))), None);
+        // It handles the signal.
+        let killed = |by| Outcome::of_exit(CommandExit::Code(0), false, false, Some(by));
+        assert_eq!(error(0, Outcome::Exited { code: 0 }), None);
+        assert_eq!(error(0, Outcome::Exited { code: 1 }), class("nonzero_exit"));
+        assert_eq!(error(0, killed(CallEnd::ClientLost)), class("killed"));
+        // The caller's cancellation is no error.
+        for status in [0, 1] {
+            assert_eq!(error(status, killed(CallEnd::Reset)), None);
+        }
+        assert_eq!(error(1, killed(CallEnd::ShutDown)), class("CANCELLED"));
         assert_eq!(
-            error(0, CommandEnd::by_itself(CommandExit::Code(1))),
-            class("nonzero_exit")
-        );
-        assert_eq!(
-            error(0, failed(Outcome::Killed, CommandExit::Code(0))),
-            class("killed")
-        );
-        assert_eq!(
-            error(4, CommandEnd::unseen(Outcome::TimedOut)),
+            error(4, Outcome::TimedOut { exit: None }),
             class("DEADLINE_EXCEEDED")
         );
-        assert_eq!(
-            error(14, CommandEnd::by_itself(CommandExit::Code(1))),
-            class("UNAVAILABLE")
-        );
-        let lost = owed(&of_command(Side::Client, CommandEnd::unseen(Outcome::Lost)));
+        assert_eq!(error(14, Outcome::Exited { code: 1 }), class("UNAVAILABLE"));
+        let lost = owed(&of_command(Side::Client, Outcome::Lost(Loss::Server)));
         assert_eq!(value(&lost.client[0], "process.exit.code"), None);
     }
 

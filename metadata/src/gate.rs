@@ -2,10 +2,11 @@
 
 use baton_exec_server::limits::DURABLE_TIMEOUT;
 use baton_exec_server::records::{self, Answer, Gate, NotDurable};
+use baton_trace::outcome::OutcomeKind;
 
 use crate::handle::WriterHandle;
 use crate::observer::key;
-use crate::record::{Outcome, ProcessKey};
+use crate::record::ProcessKey;
 use crate::store::query::ProcessRecord;
 use crate::store::sqlite::Reader;
 
@@ -56,5 +57,5 @@ impl Gate for DurableStartGate {
 
 fn never_ran(record: &ProcessRecord) -> bool {
     let end = record.patch.end.as_ref();
-    end.is_some_and(|end| end.outcome == Outcome::FailedToStart)
+    end.is_some_and(|end| end.outcome.kind() == OutcomeKind::FailedToStart)
 }

@@ -9,8 +9,8 @@ pub const ARGV_BYTES: usize = 4 * 1024;
 /// Longest working directory that is kept: Linux's PATH_MAX.
 pub const CWD_BYTES: usize = 4 * 1024;
 
-/// Longest `fault`; the rest is truncated.
-pub const FAULT_BYTES: usize = 512;
+/// Longest `message`; the rest is truncated.
+pub const MESSAGE_BYTES: usize = 512;
 
 /// Largest encoded timings; larger ones are omitted. The server's stages of a call take some 300 bytes.
 pub const TIMINGS_BYTES: usize = 2 * 1024;

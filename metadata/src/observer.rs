@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use baton_exec_server::StartError;
 use baton_exec_server::records::{self, Accepted, Measured, Observer, Thread};
-use baton_exec_server::termination::{Close, Exit, StopReason};
+use baton_exec_server::termination::{Close, Exit};
 use baton_proto::Epoch;
-use baton_proto::exec::exited::Status;
-use baton_trace::call_end::CallEnd;
+use baton_trace::outcome::Outcome;
 use baton_trace::record::StageRecord;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,8 +16,8 @@ use crate::handle::WriterHandle;
 use crate::limits::ARGV_BYTES;
 use crate::link::Link;
 use crate::record::{
-    Argv, KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
-    SlowestStage, ThreadKey, ThreadPatch, Timings, TraceRef,
+    Argv, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, ThreadKey,
+    ThreadPatch, Timings, TraceRef,
 };
 use crate::store::timings::{self, StageTime};
 
@@ -113,9 +112,8 @@ impl Observer for MetadataObserver {
         self.facts.forget(&key);
         let mut patch = ProcessPatch::new(key);
         patch.end = Some(ProcessEnd {
-            outcome: Outcome::FailedToStart,
-            fault: Some(why.to_string().into()),
-            call_end: None,
+            outcome: Outcome::FailedToStart(why.start_failure()),
+            message: Some(why.to_string().into()),
             ended_unix_ns: at_unix_ns,
             stdout_bytes: 0,
             stderr_bytes: 0,
@@ -195,35 +193,14 @@ fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
 
 /// The end of a process, as far as its exit determines it.
 fn ended(exit: &Exit) -> ProcessEnd {
-    let call_end = exit.stopped.and_then(StopReason::call_end);
-    let fault = match exit.status {
+    let outcome = exit.outcome();
+    let message = match exit.status {
         None => Some("the operating system did not say how it ended".into()),
-        Some(_) => call_end.map(|end| end.to_string().into()),
-    };
-    let outcome = match (exit.status, exit.stopped) {
-        (None, _) => Outcome::Lost,
-        (Some(Status::Code(code)), None) => Outcome::Exited { code },
-        (Some(Status::Code(code)), Some(StopReason::Call(CallEnd::Deadline))) => Outcome::TimedOut {
-            status: KilledStatus::Exited(code),
-        },
-        (Some(Status::Signaled(signaled)), Some(StopReason::Call(CallEnd::Deadline))) => Outcome::TimedOut {
-            status: KilledStatus::Signaled(signaled.signal),
-        },
-        (Some(Status::Code(code)), Some(_)) => Outcome::Killed {
-            status: KilledStatus::Exited(code),
-        },
-        (Some(Status::Signaled(signaled)), None) => Outcome::Signaled {
-            signal: signaled.signal,
-            core_dumped: signaled.core_dumped,
-        },
-        (Some(Status::Signaled(signaled)), Some(_)) => Outcome::Killed {
-            status: KilledStatus::Signaled(signaled.signal),
-        },
+        Some(_) => outcome.call_end().map(|end| end.to_string().into()),
     };
     ProcessEnd {
         outcome,
-        fault,
-        call_end,
+        message,
         ended_unix_ns: exit.at_unix_ns,
         stdout_bytes: 0,
         stderr_bytes: 0,

@@ -19,10 +19,7 @@ use baton_proto::ProcessId;
 
 pub use argv::Argv;
 pub(crate) use check::check;
-pub use process::{
-    KilledStatus, Outcome, ProcessEnd, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, Timings,
-    TraceRef,
-};
+pub use process::{ProcessEnd, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, Timings, TraceRef};
 pub use thread::{CwdFacts, ThreadPatch};
 
 /// The client that a record or thread belongs to: its Noise static public key. Every id is scoped to it.

@@ -5,7 +5,7 @@
 pub const STAGE: &str = "baton.stage";
 /// On a stage's further attempts: 1 for the second. Absent on the first.
 pub const ATTEMPT: &str = "baton.attempt";
-/// On the `rpc` of a call that was cut short: why, by the name of its [`CallEnd`](crate::call_end::CallEnd).
+/// On the `rpc` of a call that was cut short, and on the span of a command that was killed: why, by the name of its [`CallEnd`](crate::call_end::CallEnd).
 pub const CALL_END: &str = "baton.call_end";
 /// `true` on a stage whose duration was measured and whose position was not.
 pub const ESTIMATED: &str = "baton.estimated";
@@ -17,8 +17,12 @@ pub const CLOCK_OFFSET_NS: &str = "baton.clock.offset_ns";
 pub const CLOCK_ERROR_NS: &str = "baton.clock.error_ns";
 /// On the span of a command: its id on the exec-server, in hexadecimal digits.
 pub const PROCESS_ID: &str = "baton.process.id";
-/// On the span of a command: its outcome, by the names of [`Outcome`](crate::command::Outcome).
+/// On the span of a command: its [outcome](crate::outcome), by its name.
 pub const OUTCOME: &str = "baton.outcome";
+/// On the span of a command that did not exit with 0: whose [fault](crate::outcome::Fault) that is, by its name.
+pub const FAULT: &str = "baton.fault";
+/// On the span of a command that failed to start: [why](crate::outcome::StartFailure), by its name.
+pub const START_FAILURE: &str = "baton.start_failure";
 /// On the span of a command that a signal ended: the signal's name without `SIG`, or its number where it has none.
 pub const SIGNAL: &str = "baton.signal";
 /// On the span of a command that was killed: the number of its descendants that the exec-server could not kill. Absent: 0.

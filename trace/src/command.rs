@@ -18,60 +18,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use baton_proto::ProcessId;
+use baton_proto::exec::exec_error::Kind;
 use opentelemetry::{KeyValue, StringValue};
 use opentelemetry_semantic_conventions::attribute::{PROCESS_EXECUTABLE_NAME, PROCESS_PID};
 
 use crate::attribute;
 use crate::call_end::CallEnd;
 use crate::family::FamilySummary;
+use crate::outcome::{Loss, Outcome, StartFailure};
 use crate::status::RpcStatus;
-
-/// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The process exited with an exit code.
-    Exited,
-    /// A signal that the exec-server did not send killed the process.
-    Signaled,
-    /// The deadline passed, and the exec-server killed the process.
-    TimedOut,
-    /// The exec-server killed the process: the caller cancelled the call, the session ended, or the exec-server shut
-    /// down.
-    Killed,
-    /// No process was started.
-    FailedToStart,
-    /// The process was started, or may have been, and its end was not observed.
-    Lost,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 6] = [
-        Self::Exited,
-        Self::Signaled,
-        Self::TimedOut,
-        Self::Killed,
-        Self::FailedToStart,
-        Self::Lost,
-    ];
-
-    /// The name in telemetry, in the history and in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exited => "exited",
-            Self::Signaled => "signaled",
-            Self::TimedOut => "timed_out",
-            Self::Killed => "killed",
-            Self::FailedToStart => "failed_to_start",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// The outcome behind a [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
 
 /// The exit status of a process, as the operating system reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,53 +73,6 @@ pub fn signal_name(signal: i32) -> Cow<'static, str> {
     name.into()
 }
 
-/// The end of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommandEnd {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The exit status, if it is known.
-    pub exit: Option<CommandExit>,
-}
-
-impl CommandEnd {
-    /// An end without an exit status.
-    pub const fn unseen(outcome: Outcome) -> Self {
-        Self { outcome, exit: None }
-    }
-
-    /// A command that exited, or was killed by a signal that the exec-server did not send.
-    pub const fn by_itself(exit: CommandExit) -> Self {
-        Self {
-            outcome: match exit {
-                CommandExit::Code(_) => Outcome::Exited,
-                CommandExit::Signal(_) => Outcome::Signaled,
-            },
-            exit: Some(exit),
-        }
-    }
-
-    /// A command that was killed because its call was cut short. It may have handled the signal and exited with a code.
-    pub const fn cut_short(exit: CommandExit, call_end: CallEnd) -> Self {
-        Self {
-            outcome: match call_end {
-                CallEnd::Deadline => Outcome::TimedOut,
-                _ => Outcome::Killed,
-            },
-            exit: Some(exit),
-        }
-    }
-
-    /// The value of `error.type`, from a closed list; `None` for exit code 0.
-    pub fn error_type(&self) -> Option<&'static str> {
-        match (self.outcome, self.exit) {
-            (Outcome::Exited, Some(CommandExit::Code(0))) => None,
-            (Outcome::Exited, _) => Some("nonzero_exit"),
-            (outcome, _) => Some(outcome.name()),
-        }
-    }
-}
-
 /// The progress of a call, as its client observed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CallProgress {
@@ -174,7 +82,7 @@ pub enum CallProgress {
     /// The call was sent, and ended without the server's trailers.
     CutShort,
     /// The call was sent, and the server closed the session with a `GoAway` before it answered.
-    SessionClosed,
+    SessionClosed(CallEnd),
     /// The server sent trailers.
     Answered,
 }
@@ -206,7 +114,7 @@ struct CommandInner {
 #[derive(Debug, Clone, Copy, Default)]
 struct Observed {
     pid: Option<u32>,
-    end: Option<CommandEnd>,
+    outcome: Option<Outcome>,
     family: Option<FamilySummary>,
     survivors: u32,
 }
@@ -264,9 +172,17 @@ impl TracedCommand {
         self.observed().pid = Some(pid);
     }
 
-    /// Sets the end. Later calls have no effect.
-    pub fn ended(&self, end: CommandEnd) {
-        self.observed().end.get_or_insert(end);
+    /// Sets the outcome. Later calls have no effect.
+    pub fn ended(&self, outcome: Outcome) {
+        self.observed().outcome.get_or_insert(outcome);
+    }
+
+    /// Sets the outcome that an error of the exec-server tells, if it tells one.
+    pub fn failed(&self, kind: Kind) {
+        let is_started = self.observed().pid.is_some();
+        if let Some(outcome) = Outcome::of_error(kind, is_started) {
+            self.ended(outcome);
+        }
     }
 
     /// Sets what the command's family measured.
@@ -282,20 +198,18 @@ impl TracedCommand {
     /// The summary for a client's call that has ended.
     pub fn summary_of_call(&self, progress: CallProgress, status: RpcStatus) -> CommandSummary {
         let observed = *self.observed();
-        let assumed = || CommandEnd::unseen(assumed(progress, status, observed.pid.is_some()));
-        self.summarize(&observed, observed.end.unwrap_or_else(assumed))
+        let assumed = || assumed(progress, status, observed.pid.is_some());
+        self.summarize(&observed, observed.outcome.unwrap_or_else(assumed))
     }
 
     /// The summary once no holder can add to it. A command without an end counts as lost.
     pub fn summary(&self) -> CommandSummary {
         let observed = *self.observed();
-        self.summarize(
-            &observed,
-            observed.end.unwrap_or(CommandEnd::unseen(Outcome::Lost)),
-        )
+        let lost = Outcome::Lost(Loss::Server);
+        self.summarize(&observed, observed.outcome.unwrap_or(lost))
     }
 
-    fn summarize(&self, observed: &Observed, end: CommandEnd) -> CommandSummary {
+    fn summarize(&self, observed: &Observed, outcome: Outcome) -> CommandSummary {
         let mut attributes = Vec::with_capacity(self.0.attributes.len() + 2);
         attributes.extend_from_slice(&self.0.attributes);
         let fingerprint = self.0.fingerprint.get().cloned();
@@ -310,7 +224,7 @@ impl TracedCommand {
             label: self.0.label.clone(),
             attributes,
             family: observed.family,
-            end,
+            outcome,
         }
     }
 
@@ -328,15 +242,18 @@ fn base_name(program: &[u8]) -> Cow<'_, str> {
 /// The outcome of a command whose end the client did not receive.
 fn assumed(progress: CallProgress, status: RpcStatus, is_started: bool) -> Outcome {
     match (status, progress) {
-        (RpcStatus::DEADLINE_EXCEEDED, _) => Outcome::TimedOut,
-        (_, CallProgress::NotSent) => Outcome::FailedToStart,
+        (RpcStatus::DEADLINE_EXCEEDED, _) => Outcome::TimedOut { exit: None },
+        (RpcStatus::CANCELLED, CallProgress::NotSent) => Outcome::FailedToStart(StartFailure::Abandoned),
+        (_, CallProgress::NotSent) => Outcome::FailedToStart(StartFailure::NotConnected),
         // The caller cancelled the call: the exec-server kills the processes of a disconnected client.
-        (RpcStatus::CANCELLED, _) => Outcome::Killed,
-        (RpcStatus::OK | RpcStatus::INTERNAL, _) | (_, CallProgress::CutShort) => Outcome::Lost,
-        // A server that refuses a client's message or closes its session kills the client's processes.
-        (_, CallProgress::Answered | CallProgress::SessionClosed) if is_started => Outcome::Killed,
-        (_, CallProgress::SessionClosed) => Outcome::Lost,
-        (_, CallProgress::Answered) => Outcome::FailedToStart,
+        (RpcStatus::CANCELLED, _) => Outcome::killed(CallEnd::Reset),
+        (_, CallProgress::SessionClosed(by)) => Outcome::of_closed_session(by, is_started),
+        (_, CallProgress::CutShort) => Outcome::Lost(Loss::Connection),
+        (RpcStatus::OK | RpcStatus::INTERNAL, CallProgress::Answered) => Outcome::Lost(Loss::Server),
+        (RpcStatus::UNAVAILABLE, CallProgress::Answered) if is_started => Outcome::killed(CallEnd::ShutDown),
+        // A server that refuses a client's message kills its process.
+        (_, CallProgress::Answered) if is_started => Outcome::killed(CallEnd::Violation),
+        (status, CallProgress::Answered) => Outcome::FailedToStart(StartFailure::of_status(status)),
     }
 }
 
@@ -350,7 +267,7 @@ pub struct CommandSummary {
     /// What its family measured, for the `process` span.
     pub family: Option<FamilySummary>,
     /// How it ended.
-    pub end: CommandEnd,
+    pub outcome: Outcome,
 }
 
 impl CommandSummary {
@@ -379,14 +296,6 @@ mod tests {
     }
 
     #[test]
-    fn outcome_names_round_trip() {
-        for outcome in Outcome::ALL {
-            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
-        }
-        assert_eq!(Outcome::from_name("fine"), None);
-    }
-
-    #[test]
     fn a_command_is_named_by_its_label_or_else_by_its_program() {
         for (label, program, name) in [
             (None, "make", "make"),
@@ -403,11 +312,12 @@ mod tests {
         let command = command();
         let maker = command.clone();
         maker.started(7);
-        maker.ended(CommandEnd::by_itself(CommandExit::Signal(9)));
-        maker.ended(CommandEnd::by_itself(CommandExit::Code(0)));
+        let killed = Outcome::of_exit(CommandExit::Signal(9), false, false, None);
+        maker.ended(killed);
+        maker.ended(Outcome::Exited { code: 0 });
         let record = command.summary_of_call(CallProgress::Answered, RpcStatus::OK);
-        assert_eq!(record.end, CommandEnd::by_itself(CommandExit::Signal(9)));
-        assert_eq!(record.end.exit.map(CommandExit::code), Some(137));
+        assert_eq!(record.outcome, killed);
+        assert_eq!(record.outcome.exit().map(CommandExit::code), Some(137));
         assert_eq!(record.text("process.pid").as_deref(), Some("7"));
         assert_eq!(record.text("process.executable.name").as_deref(), Some("make"));
         assert_eq!(record.text("baton.process.id"), Some("ab".repeat(16).into()));
@@ -423,95 +333,99 @@ mod tests {
 
     #[test]
     fn without_a_received_end_the_outcome_follows_from_the_call() {
-        let unavailable = RpcStatus(14);
+        let (started, not_started) = (true, false);
+        let failed = Outcome::FailedToStart;
+        let timed_out = Outcome::TimedOut { exit: None };
+        let (by_server, on_the_way) = (Outcome::Lost(Loss::Server), Outcome::Lost(Loss::Connection));
+        let (unavailable, ok) = (RpcStatus::UNAVAILABLE, RpcStatus::OK);
+        let (cancelled, deadline) = (RpcStatus::CANCELLED, RpcStatus::DEADLINE_EXCEEDED);
+        let closed = CallProgress::SessionClosed;
+        let (not_sent, cut_short) = (CallProgress::NotSent, CallProgress::CutShort);
+        let answered = CallProgress::Answered;
         for (progress, status, is_started, outcome) in [
-            (CallProgress::NotSent, unavailable, false, Outcome::FailedToStart),
             (
-                CallProgress::NotSent,
-                RpcStatus::CANCELLED,
-                false,
-                Outcome::FailedToStart,
+                not_sent,
+                unavailable,
+                not_started,
+                failed(StartFailure::NotConnected),
+            ),
+            (not_sent, cancelled, not_started, failed(StartFailure::Abandoned)),
+            (not_sent, deadline, not_started, timed_out),
+            (cut_short, deadline, started, timed_out),
+            (cut_short, cancelled, started, Outcome::killed(CallEnd::Reset)),
+            (cut_short, unavailable, started, on_the_way),
+            (cut_short, unavailable, not_started, on_the_way),
+            (
+                closed(CallEnd::ShutDown),
+                unavailable,
+                started,
+                Outcome::killed(CallEnd::ShutDown),
             ),
             (
-                CallProgress::NotSent,
-                RpcStatus::DEADLINE_EXCEEDED,
-                false,
-                Outcome::TimedOut,
+                closed(CallEnd::Revoked),
+                RpcStatus(7),
+                started,
+                Outcome::killed(CallEnd::Revoked),
             ),
             (
-                CallProgress::CutShort,
-                RpcStatus::DEADLINE_EXCEEDED,
-                true,
-                Outcome::TimedOut,
+                closed(CallEnd::Revoked),
+                RpcStatus(7),
+                not_started,
+                failed(StartFailure::NotAllowed),
+            ),
+            (closed(CallEnd::ShutDown), unavailable, not_started, by_server),
+            (answered, RpcStatus(5), not_started, failed(StartFailure::Unknown)),
+            (
+                answered,
+                unavailable,
+                not_started,
+                failed(StartFailure::Unavailable),
             ),
             (
-                CallProgress::CutShort,
-                RpcStatus::CANCELLED,
-                true,
-                Outcome::Killed,
+                answered,
+                RpcStatus(3),
+                started,
+                Outcome::killed(CallEnd::Violation),
             ),
-            (CallProgress::CutShort, unavailable, true, Outcome::Lost),
-            (CallProgress::CutShort, unavailable, false, Outcome::Lost),
-            (CallProgress::SessionClosed, unavailable, true, Outcome::Killed),
-            (CallProgress::SessionClosed, RpcStatus(7), true, Outcome::Killed),
-            (CallProgress::SessionClosed, unavailable, false, Outcome::Lost),
-            (
-                CallProgress::Answered,
-                RpcStatus(5),
-                false,
-                Outcome::FailedToStart,
-            ),
-            (CallProgress::Answered, RpcStatus(3), true, Outcome::Killed),
-            (CallProgress::Answered, RpcStatus::INTERNAL, true, Outcome::Lost),
-            (CallProgress::Answered, RpcStatus::OK, true, Outcome::Lost),
+            (answered, unavailable, started, Outcome::killed(CallEnd::ShutDown)),
+            (answered, RpcStatus::INTERNAL, started, by_server),
+            (answered, ok, started, by_server),
         ] {
             let command = command();
             if is_started {
                 command.started(7);
             }
-            let end = command.summary_of_call(progress, status).end;
-            assert_eq!(
-                end,
-                CommandEnd::unseen(outcome),
-                "{progress:?} {status:?} {is_started}"
-            );
+            let summary = command.summary_of_call(progress, status);
+            assert_eq!(summary.outcome, outcome, "{progress:?} {status:?} {is_started}");
         }
     }
 
     #[test]
-    fn a_command_that_was_cut_short_counts_as_killed_with_any_exit_status() {
-        for exit in [CommandExit::Code(0), CommandExit::Signal(15)] {
-            for call_end in CallEnd::ALL {
-                let end = CommandEnd::cut_short(exit, call_end);
-                let outcome = match call_end {
-                    CallEnd::Deadline => Outcome::TimedOut,
-                    _ => Outcome::Killed,
-                };
-                assert_eq!((end.outcome, end.exit), (outcome, Some(exit)));
+    fn an_error_of_the_exec_server_tells_the_outcome_more_exactly_than_its_status() {
+        let outcome = |kind, is_started| {
+            let command = command();
+            if is_started {
+                command.started(7);
             }
-        }
-    }
-
-    #[test]
-    fn only_an_exit_code_of_0_is_no_error() {
-        let class = |end: CommandEnd| end.error_type();
-        assert_eq!(class(CommandEnd::by_itself(CommandExit::Code(0))), None);
-        assert_eq!(
-            class(CommandEnd::by_itself(CommandExit::Code(3))),
-            Some("nonzero_exit")
-        );
-        assert_eq!(
-            class(CommandEnd::by_itself(CommandExit::Signal(9))),
-            Some("signaled")
-        );
-        for outcome in Outcome::ALL {
-            assert!(class(CommandEnd::unseen(outcome)).is_some(), "{outcome:?}");
-        }
-        // A process that handles the signal and exits with 0 still counts as killed.
-        let killed = CommandEnd {
-            outcome: Outcome::Killed,
-            exit: Some(CommandExit::Code(0)),
+            command.failed(kind);
+            command
+                .summary_of_call(CallProgress::Answered, RpcStatus(5))
+                .outcome
         };
-        assert_eq!(class(killed), Some("killed"));
+        let failed = Outcome::FailedToStart;
+        assert_eq!(
+            outcome(Kind::CommandNotFound, false),
+            failed(StartFailure::CommandNotFound)
+        );
+        assert_eq!(
+            outcome(Kind::InvalidStdin, true),
+            Outcome::killed(CallEnd::Violation)
+        );
+        assert_eq!(outcome(Kind::Superseded, true), Outcome::Lost(Loss::Superseded));
+        // It says nothing about the command: the status has to do.
+        assert_eq!(
+            outcome(Kind::UnknownProcess, false),
+            failed(StartFailure::Unknown)
+        );
     }
 }

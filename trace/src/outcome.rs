@@ -16,6 +16,8 @@ mod fault;
 mod markdown;
 mod start_failure;
 
+use baton_proto::exec::exec_error::Kind;
+
 use crate::call_end::CallEnd;
 use crate::command::CommandExit;
 
@@ -128,17 +130,69 @@ impl OutcomeKind {
 }
 
 impl Outcome {
-    /// A process whose exit status is known. `killed_for` is why the exec-server was killing it, if it was: a process
-    /// that handles the signal and exits with a code counts as killed too.
-    pub const fn of_exit(exit: CommandExit, core_dumped: bool, killed_for: Option<CallEnd>) -> Self {
+    /// A process whose exit status is known. `out_of_memory` is whether the cgroup of the command reports that the kernel
+    /// killed a process of it for want of memory. `killed_for` is why the exec-server was killing the command, if it was:
+    /// a process that handles the signal and exits with a code counts as killed too.
+    ///
+    /// A command that exits with 0 although one of its processes ran out of memory has succeeded.
+    pub const fn of_exit(
+        exit: CommandExit,
+        core_dumped: bool,
+        out_of_memory: bool,
+        killed_for: Option<CallEnd>,
+    ) -> Self {
         match (killed_for, exit) {
             (Some(CallEnd::Deadline), exit) => Self::TimedOut { exit: Some(exit) },
             (Some(by), exit) => Self::Killed {
                 by: Some(by),
                 exit: Some(exit),
             },
+            (None, CommandExit::Code(0)) => Self::Exited { code: 0 },
+            (None, exit) if out_of_memory => Self::OutOfMemory { exit: Some(exit) },
             (None, CommandExit::Code(code)) => Self::Exited { code },
             (None, CommandExit::Signal(signal)) => Self::Signaled { signal, core_dumped },
+        }
+    }
+
+    /// A process that was killed for this reason, and whose exit status is not known.
+    pub const fn killed(by: CallEnd) -> Self {
+        match by {
+            CallEnd::Deadline => Self::TimedOut { exit: None },
+            _ => Self::Killed {
+                by: Some(by),
+                exit: None,
+            },
+        }
+    }
+
+    /// The command of a client whose session the exec-server has closed for this reason. `is_started`: its process was
+    /// reported as started.
+    pub const fn of_closed_session(by: CallEnd, is_started: bool) -> Self {
+        match by {
+            _ if is_started => Self::killed(by),
+            CallEnd::Revoked => Self::FailedToStart(StartFailure::NotAllowed),
+            _ => Self::Lost(Loss::Server),
+        }
+    }
+
+    /// The outcome that an error of the exec-server tells. `None`: the error does not say how the command ended.
+    pub const fn of_error(kind: Kind, is_started: bool) -> Option<Self> {
+        match kind {
+            Kind::Lost => Some(Self::Lost(Loss::Server)),
+            Kind::Superseded => Some(Self::Lost(Loss::Superseded)),
+            // A client may send these before it knows of the start.
+            Kind::InvalidStdin
+            | Kind::InvalidAck
+            | Kind::InvalidMarker
+            | Kind::InvalidSignal
+            | Kind::InvalidResize => Some(Self::killed(CallEnd::Violation)),
+            Kind::InvalidStart if is_started => Some(Self::killed(CallEnd::Violation)),
+            // Of a call that attaches.
+            _ if is_started => None,
+            kind => match StartFailure::from_wire(kind) {
+                Some(failure) => Some(Self::FailedToStart(failure)),
+                None => None,
+            },
         }
     }
 
@@ -364,7 +418,7 @@ mod tests {
     fn a_process_that_was_being_killed_counts_as_killed_with_any_exit_status() {
         for exit in [CommandExit::Code(0), CommandExit::Signal(15)] {
             for by in CallEnd::ALL {
-                let outcome = Outcome::of_exit(exit, false, Some(by));
+                let outcome = Outcome::of_exit(exit, false, true, Some(by));
                 let kind = match by {
                     CallEnd::Deadline => OutcomeKind::TimedOut,
                     _ => OutcomeKind::Killed,
@@ -375,10 +429,22 @@ mod tests {
                 );
             }
         }
-        let crashed = Outcome::of_exit(CommandExit::Signal(11), true, None);
+        let crashed = Outcome::of_exit(CommandExit::Signal(11), true, false, None);
         assert!(crashed.core_dumped());
         assert_eq!(crashed.exit(), Some(CommandExit::Signal(11)));
-        let exited = Outcome::of_exit(CommandExit::Code(7), false, None);
+        let exited = Outcome::of_exit(CommandExit::Code(7), false, false, None);
         assert_eq!(exited, Outcome::Exited { code: 7 });
+    }
+
+    #[test]
+    fn a_command_that_ran_out_of_memory_says_so_unless_it_succeeded() {
+        for (exit, kind) in [
+            (CommandExit::Signal(9), OutcomeKind::OutOfMemory),
+            (CommandExit::Code(1), OutcomeKind::OutOfMemory),
+            (CommandExit::Code(0), OutcomeKind::Exited),
+        ] {
+            let outcome = Outcome::of_exit(exit, false, true, None);
+            assert_eq!((outcome.kind(), outcome.exit()), (kind, Some(exit)));
+        }
     }
 }

@@ -17,6 +17,10 @@ impl RpcStatus {
     pub const UNIMPLEMENTED: Self = Self(12);
     /// INTERNAL.
     pub const INTERNAL: Self = Self(13);
+    /// UNAVAILABLE.
+    pub const UNAVAILABLE: Self = Self(14);
+    /// UNAUTHENTICATED.
+    pub const UNAUTHENTICATED: Self = Self(16);
 }
 
 /// The names in code order (grpc `doc/statuscodes.md`).

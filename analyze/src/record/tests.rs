@@ -62,15 +62,22 @@ fn the_command_of_a_record_comes_back_too() {
         unavailable: [Some(Unavailable::NotSeen), None, Some(Unavailable::NoOutput)],
         remainder_ns: 9,
     });
-    for end in [
-        CommandEnd::by_itself(CommandExit::Code(3)),
-        CommandEnd::by_itself(CommandExit::Signal(9)),
-        CommandEnd::unseen(Outcome::TimedOut),
+    for outcome in [
+        Outcome::Exited { code: 3 },
+        Outcome::of_exit(CommandExit::Signal(9), false, false, None),
+        Outcome::of_exit(CommandExit::Signal(9), false, true, None),
+        Outcome::of_exit(CommandExit::Code(0), false, false, Some(CallEnd::Revoked)),
+        Outcome::TimedOut { exit: None },
+        Outcome::FailedToStart(StartFailure::BadCwd),
+        Outcome::Lost(Loss::Server),
+        Outcome::Lost(Loss::Connection),
+        Outcome::Lost(Loss::Superseded),
+        Outcome::Unknown,
     ] {
         let known = command.summary();
         let mut record = record(vec![stage(CALL, 5, 1_000), stage(PROCESS, 6, 900)]);
         record.attributes = vec![KeyValue::new("server.address", "relay.example")];
-        record.command = Some(Box::new(CommandSummary { end, ..known }));
+        record.command = Some(Box::new(CommandSummary { outcome, ..known }));
         let read = read(&written(&[record.clone()])).unwrap().remove(0);
         assert_eq!(
             (read.command, read.attributes),

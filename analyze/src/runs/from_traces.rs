@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use baton_trace::attribute;
-use baton_trace::command::Outcome;
+use baton_trace::outcome::OutcomeKind;
 use baton_trace::stage::{StageId, transport};
 use opentelemetry_semantic_conventions::attribute::{PROCESS_EXIT_CODE, SERVICE_INSTANCE_ID};
 
@@ -257,7 +257,7 @@ impl RunCollector {
 fn succeeded(trace: &Trace, head: &Span) -> bool {
     match trace.text(head, attribute::OUTCOME) {
         Some(outcome) => {
-            Outcome::from_name(outcome) == Some(Outcome::Exited)
+            OutcomeKind::from_name(outcome) == Some(OutcomeKind::Exited)
                 && trace
                     .integer(head, PROCESS_EXIT_CODE)
                     .is_none_or(|code| code == 0)
@@ -369,8 +369,7 @@ mod tests {
             thread: "t".to_owned(),
             step: "s".to_owned(),
             turn: Some(2),
-            outcome: Some(Outcome::Exited),
-            exit_code: Some(0),
+            outcome: Some(baton_trace::outcome::Outcome::Exited { code: 0 }),
             stages: vec![stage(exec::PROCESS, 9), stage(exec::PROCESS_SPAWN, 4)],
             ..HistoryCall::default()
         };

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use baton_bench::Failure;
-use baton_metadata::record::{Outcome, Owner, ProcessKey, SlowestStage, ThreadKey, Timings};
+use baton_metadata::record::{Owner, ProcessKey, SlowestStage, ThreadKey, Timings};
 use baton_metadata::store::UpkeepProgress;
 use baton_metadata::store::timings::{StageTime, encode};
 use baton_metadata::{Batch, ProcessPatch, Store as _, ThreadPatch};
 use baton_proto::ProcessId;
+use baton_trace::outcome::Outcome;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
 

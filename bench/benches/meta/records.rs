@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use baton_metadata::record::{
-    Outcome, Owner, ProcessEnd, ProcessKey, ProcessSpawned, ProcessStart, SlowestStage, ThreadKey, Timings,
-    TraceRef,
+    Owner, ProcessEnd, ProcessKey, ProcessSpawned, ProcessStart, SlowestStage, ThreadKey, Timings, TraceRef,
 };
 use baton_metadata::{ProcessPatch, ThreadPatch};
 use baton_proto::{Epoch, ProcessId};
+use baton_trace::outcome::Outcome;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
 
@@ -78,8 +78,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
     patch.last_seq = 4;
     patch.end = Some(ProcessEnd {
         outcome: Outcome::Exited { code: 0 },
-        fault: None,
-        call_end: None,
+        message: None,
         ended_unix_ns: unix_now_ns(),
         stdout_bytes: 23,
         stderr_bytes: 0,

@@ -230,7 +230,7 @@ fn largest(n: u64) -> ProcessPatch {
     }
     patch.merge(end(n));
     if let Some(end) = &mut patch.end {
-        end.fault = Some("f".repeat(2_000).into());
+        end.message = Some("f".repeat(2_000).into());
         end.timings = Some(Timings {
             encoded: vec![0; 2_000].into(),
             slowest: None,

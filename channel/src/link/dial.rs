@@ -11,6 +11,7 @@ use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::{Epoch, Features, PROTOCOL_VERSION, SessionId, header};
 use baton_trace::clock::ClockSample;
+use baton_trace::outcome::StartFailure;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use baton_trace::text::hint;
@@ -101,6 +102,24 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Why a command was not started for want of a session.
+    pub fn start_failure(&self) -> StartFailure {
+        match self {
+            Self::Relay(_)
+            | Self::Broken(_)
+            | Self::Refused(_)
+            | Self::Handshake
+            | Self::Timeout(_)
+            | Self::NotInTime(_)
+            | Self::Unavailable(_) => StartFailure::NotConnected,
+            Self::NotRegistered(_) => StartFailure::Unavailable,
+            Self::TicketRefused(_) => StartFailure::TicketRefused,
+            Self::Busy { .. } | Self::NoSession { .. } => StartFailure::ResourceLimit,
+            Self::OtherVersion(_) | Self::Hello(_) => StartFailure::Incompatible,
+            Self::Local => StartFailure::Invalid,
+        }
+    }
+
     pub(super) async fn from_open(error: StreamOpenError, url: &RelayUrl) -> Self {
         // The connection broke before the relay answered: it may expect TLS.
         if let StreamOpenError::Connection(_) = error

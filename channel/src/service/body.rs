@@ -101,6 +101,7 @@ impl ResponseBody {
                     draft.details.is_answered = true;
                 }
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
+                self.recording.refused(&headers);
                 let from_head = || self.recording.draft.as_ref().and_then(|draft| draft.head_status);
                 let status = grpc_status(&headers).or_else(from_head);
                 self.finish(Some(&trailers.timings), status.unwrap_or(2));

@@ -154,6 +154,7 @@ impl Call {
 
     /// Records the call as failed with `status` before it was sent.
     pub(crate) fn fail(mut self, status: &Status) {
+        self.recording.not_sent(status);
         self.recording.finish(None, status.code().into());
     }
 
@@ -228,6 +229,7 @@ impl Started {
         if let Some(draft) = &mut recording.draft {
             draft.head_status = status;
         }
+        recording.refused(&headers);
         let mut body = ResponseBody::new(stream, recording, pump);
         if status.is_some() {
             body.read_ahead().await;

@@ -193,16 +193,15 @@ impl SessionError {
         matches!(self.call_end(), CallEnd::ClientLost | CallEnd::ConnectionLost)
     }
 
-    /// Whether the peer's `GoAway` ended the session. A `GoAway` is authenticated; a relay's status is not.
-    pub(crate) fn is_go_away(&self) -> bool {
-        matches!(
-            self,
-            Self::GoAway(_)
-                | Self::Rejected { .. }
-                | Self::Interrupted { .. }
-                | Self::NotAllowed
-                | Self::AllowListUnusable
-        )
+    /// Why the exec-server closed the session of this client with a `GoAway`, and killed its commands. `None` if it did
+    /// not, or reports that messages were lost. A `GoAway` is authenticated; a relay's status is not.
+    pub fn closed_for(&self) -> Option<CallEnd> {
+        match self {
+            Self::GoAway(_) => Some(CallEnd::ShutDown),
+            Self::NotAllowed | Self::AllowListUnusable => Some(CallEnd::Revoked),
+            Self::Rejected { .. } => Some(CallEnd::Violation),
+            _ => None,
+        }
     }
 
     /// The gRPC status of a call whose session ended with this error.

@@ -4,6 +4,7 @@
 //! are clamped to the interval between the client's own stamps.
 
 use std::borrow::Cow;
+use std::error::Error as _;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +13,12 @@ use std::time::Instant;
 use baton_export::clock;
 use baton_mux::timings::{MalformedTimings, Timings};
 use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
+use baton_proto::exec::ExecError;
 use baton_trace::SpanId;
 use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::clock::ClockOffset;
 use baton_trace::command::{CallProgress, TracedCommand};
+use baton_trace::outcome::Outcome;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
@@ -26,10 +29,12 @@ use baton_trace::stage::transport::{
 use baton_trace::stage::{Component, StageId};
 use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
+use http::HeaderMap;
 use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
 use super::session_state::StreamHandle;
+use crate::link::dial::ConnectError;
 
 /// When a connect started and when each of its steps ended, for the record of the call that waited for it.
 #[derive(Debug, Clone, Copy)]
@@ -183,6 +188,35 @@ impl Recording {
         }
     }
 
+    /// Notes why the command's call was not sent.
+    pub(super) fn not_sent(&self, status: &tonic::Status) {
+        let command = self
+            .draft
+            .as_ref()
+            .and_then(|draft| draft.details.command.as_ref());
+        let error = status
+            .source()
+            .and_then(|source| source.downcast_ref::<ConnectError>());
+        if let (Some(command), Some(error)) = (command, error) {
+            command.ended(Outcome::FailedToStart(error.start_failure()));
+        }
+    }
+
+    /// Notes why the server refused the command, if these headers or trailers tell.
+    pub(super) fn refused(&self, headers: &HeaderMap) {
+        let command = self
+            .draft
+            .as_ref()
+            .and_then(|draft| draft.details.command.as_ref());
+        let (Some(command), true) = (command, headers.contains_key("grpc-status-details-bin")) else {
+            return;
+        };
+        let status = tonic::Status::from_header_map(headers);
+        if let Some(error) = status.and_then(|status| ExecError::from_details(status.details())) {
+            command.failed(error.kind());
+        }
+    }
+
     /// Builds the record when the call has ended, and passes it to the recorder and the caller. Only the first call has
     /// an effect. `timings` are the encoded timings from the server's trailers; `None`: the call was cut short before
     /// they arrived.
@@ -193,9 +227,9 @@ impl Recording {
         let progress = match &self.stream {
             None => CallProgress::NotSent,
             Some(_) if draft.details.is_answered => CallProgress::Answered,
-            Some(stream) => match stream.session().ended() {
-                Some(error) if error.is_go_away() => CallProgress::SessionClosed,
-                _ => CallProgress::CutShort,
+            Some(stream) => match stream.session().ended().and_then(|error| error.closed_for()) {
+                Some(by) => CallProgress::SessionClosed(by),
+                None => CallProgress::CutShort,
             },
         };
         let status = RpcStatus(status);

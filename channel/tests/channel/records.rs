@@ -6,7 +6,8 @@ use std::sync::Arc;
 use baton_channel::{Channel, RecordTo};
 use baton_proto::ProcessId;
 use baton_trace::call::ServerCall;
-use baton_trace::command::{CallerIds, CommandEnd, CommandExit, TracedCommand};
+use baton_trace::command::{CallerIds, TracedCommand};
+use baton_trace::outcome::Outcome;
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::stage::transport as stages;
 use baton_trace::stage::{self, StageId};
@@ -102,7 +103,7 @@ async fn a_call_names_the_relay_and_the_command_that_its_request_is_for() {
     let mut asked = request("");
     let command = TracedCommand::new(None, b"/bin/make", ProcessId([1; 16]), CallerIds::default());
     asked.extensions_mut().insert(command.clone());
-    command.ended(CommandEnd::by_itself(CommandExit::Code(3)));
+    command.ended(Outcome::Exited { code: 3 });
     within(stack.caller().unary("/test/Echo", asked)).await.unwrap();
     let told = record(&stack.records).await;
     assert_eq!(told.command.as_deref(), Some(&command.summary()));

@@ -1,8 +1,8 @@
 //! `baton history`.
 
-use baton_proto::metadata::Outcome;
+use baton_trace::outcome::{Fault, OutcomeKind};
 
-use super::values::{outcome, since, step, thread, turn, utf8};
+use super::values::{fault, outcome, since, step, thread, turn, utf8};
 use super::{ListArgs, RemoteArgs};
 
 #[derive(clap::Args)]
@@ -12,6 +12,7 @@ is omitted or cut.
 
 Examples:
   baton history --failed --since 1d
+  baton history --fault command,limit
   baton history --thread release-42 --turn 3
   baton history --thread release-42 --turn 3 --step build --json")]
 pub(crate) struct HistoryArgs {
@@ -28,13 +29,17 @@ pub(crate) struct HistoryArgs {
     /// or a time like 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = utf8(since))]
     pub(crate) since: Option<u64>,
-    /// Only commands that did not exit with 0
+    /// Only commands that did not exit with 0, and that their caller did not cancel
     #[arg(long)]
     pub(crate) failed: bool,
-    /// Only commands with this outcome: exited, signaled, timed_out, killed, failed_to_start or lost; repeatable, or a
-    /// comma-separated list
+    /// Only commands with this outcome: exited, signaled, timed_out, out_of_memory, killed, failed_to_start or lost;
+    /// repeatable, or a comma-separated list
     #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = utf8(outcome))]
-    pub(crate) outcome: Vec<Outcome>,
+    pub(crate) outcome: Vec<OutcomeKind>,
+    /// Only commands that did not exit with 0 because of the caller, the command, a limit, the network or the server;
+    /// repeatable, or a comma-separated list
+    #[arg(long, value_name = "FAULT", value_delimiter = ',', value_parser = utf8(fault))]
+    pub(crate) fault: Vec<Fault>,
     #[command(flatten)]
     pub(crate) list: ListArgs,
     #[command(flatten)]

@@ -11,9 +11,9 @@ use baton_core_client::{ProcessId, Signal, UnknownSignal};
 use baton_exec_server::limits::{DRAIN_MAX, KILL_GRACE_MAX};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
-use baton_proto::metadata::Outcome;
+use baton_trace::TraceId;
 use baton_trace::family::{FAMILIES, Family};
-use baton_trace::{TraceId, command};
+use baton_trace::outcome::{Fault, OutcomeKind};
 use clap::builder::{
     EnumValueParser, OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser,
 };
@@ -24,7 +24,7 @@ use unicode_width::UnicodeWidthChar as _;
 use super::analyze::Moment;
 use crate::hosts::{NAME_RULE, is_name};
 use crate::limits::{GRACE_LONGEST, MAX_OUTPUT_MAX, STOP_TIMEOUT_MAX};
-use crate::{record, ticket_file};
+use crate::ticket_file;
 
 /// A value that must be UTF-8. clap's own error does not name the argument.
 pub(super) fn utf8<T>(
@@ -171,9 +171,15 @@ pub(super) fn label(label: &str) -> Result<String, String> {
 }
 
 /// The outcome of a command.
-pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
-    let words = || command::Outcome::ALL.map(command::Outcome::name).join(", ");
-    record::outcome_from_name(word).ok_or_else(|| format!("expected one of {}", words()))
+pub(super) fn outcome(word: &str) -> Result<OutcomeKind, String> {
+    let words = || OutcomeKind::ALL.map(OutcomeKind::as_str).join(", ");
+    OutcomeKind::from_name(word).ok_or_else(|| format!("expected one of {}", words()))
+}
+
+/// Whose fault a command's end is.
+pub(super) fn fault(word: &str) -> Result<Fault, String> {
+    let words = || Fault::ALL.map(Fault::as_str).join(", ");
+    Fault::from_name(word).ok_or_else(|| format!("expected one of {}", words()))
 }
 
 /// A runtime family, by its name in the table. The help says when a program of it is ready.

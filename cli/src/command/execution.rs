@@ -48,7 +48,7 @@ impl Execution {
         } = self;
         let mut exporting = Exporters::of_command();
         let recorder = exporting.start(Side::Client)?;
-        let (record_to, record) = RecordTo::channel();
+        let (record_to, mut record) = RecordTo::channel();
         let json = streams.form.json;
         if drawing.is_some() || !traces.is_empty() || json {
             command = command.record_to(record_to.clone());
@@ -71,10 +71,13 @@ impl Execution {
             outcome
         });
         exporting.finish(&runtime, flush_timeout);
-        show_trace(record, traces, drawing);
+        let record = record.try_recv().ok();
+        show_trace(record.as_ref(), traces, drawing);
         let ending = outcome.map_err(|error| remote.explain(error));
         if json && let Err(error) = &ending {
-            page(&JsonLines::default().failed(error))?;
+            let command = record.and_then(|record| record.command);
+            let outcome = command.map(|command| command.outcome);
+            page(&JsonLines::default().failed(error, outcome))?;
         }
         ending?.exit_code()
     }

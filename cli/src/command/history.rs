@@ -1,6 +1,7 @@
 //! `baton history`: the commands that have run.
 
 use baton_proto::metadata::{HistoryRequest, Record};
+use baton_trace::outcome::Fault;
 use baton_trace::text::printable;
 
 use crate::args::HistoryArgs;
@@ -24,7 +25,16 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
         step: args.step.clone().unwrap_or_default(),
         since_unix_ns: args.since.unwrap_or_default(),
         failed: args.failed,
-        outcomes: args.outcome.iter().map(|outcome| (*outcome).into()).collect(),
+        outcomes: args
+            .outcome
+            .iter()
+            .map(|kind| record::asked_outcome(*kind).into())
+            .collect(),
+        faults: args
+            .fault
+            .iter()
+            .map(|fault| record::asked_fault(*fault).into())
+            .collect(),
         limit: args.list.limit,
         ..HistoryRequest::default()
     };
@@ -85,7 +95,11 @@ pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal)
     ];
     columns.extend(has_turns.then_some(Column::right("TURN").spare(5)));
     columns.extend(has_steps.then_some(Column::left("STEP").spare(6).most(CALLER_ID_COLUMNS)));
-    columns.extend([Column::left("FAULT").spare(3), Column::left("COMMAND")]);
+    columns.extend([
+        Column::left("FAULT").spare(3),
+        Column::left("MESSAGE").spare(7),
+        Column::left("COMMAND"),
+    ]);
     let row = |one: &Record| {
         let mut cells = vec![
             record::short_id(&one.process_id),
@@ -102,7 +116,12 @@ pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal)
         };
         cells.extend(has_turns.then(turn));
         cells.extend(has_steps.then(|| printable(&one.step).into_owned()));
-        cells.extend([printable(&one.fault).into_owned(), record::command(one)]);
+        let fault = record::fault(one).map_or("", Fault::as_str);
+        cells.extend([
+            fault.to_owned(),
+            printable(&one.message).into_owned(),
+            record::command(one),
+        ]);
         Row {
             cells,
             is_bad: record::is_failure(one),

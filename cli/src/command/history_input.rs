@@ -7,7 +7,6 @@ use baton_analyze::history::{HistoryCall, HistoryStage};
 use baton_core_client::{Records, RecordsError};
 use baton_proto::metadata::{HistoryRequest, Outcome, Record, ShowResponse};
 use baton_trace::TraceId;
-use baton_trace::call_end::CallEnd;
 use baton_trace::stage::StageId;
 use baton_trace::text::counted;
 use serde_json::{Value, json};
@@ -192,9 +191,7 @@ fn call(one: &Record, shown: &ShowResponse) -> HistoryCall {
         thread: one.thread_id.clone(),
         turn: (one.turn > 0).then_some(one.turn),
         step: one.step.clone(),
-        outcome: record::command_outcome(one.outcome()),
-        exit_code: one.exit_code,
-        call_end: CallEnd::from_wire(one.call_end()),
+        outcome: record::ended(one),
         stages: stages.collect(),
     }
 }

@@ -83,7 +83,7 @@ pub(super) async fn print_to_the_end(
 async fn print(event: Event, watch: &Watch, outputs: &mut EventOutput) -> Result<(), CliError> {
     let details = EventDetails {
         seq: watch.last_seq(),
-        call_end: watch.call_end(),
+        outcome: watch.outcome(),
         bytes: watch.output_bytes(),
     };
     outputs.event(event, details).await

@@ -40,7 +40,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     let server = EmbeddedRole::exec_server(relay.ready, allow, exporting.start(Side::Server)?)?;
 
     let mut argv = args.command.into_iter();
-    let (record_to, record) = RecordTo::channel();
+    let (record_to, mut record) = RecordTo::channel();
     let mut command = Command::new(argv.next().unwrap_or_default())
         .args(argv)
         .record_to(record_to);
@@ -76,7 +76,11 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     relay.stopper.stop();
     exporting.finish(&self::runtime()?, args.flush_timeout);
     let drawing = args.trace.unwrap_or(WaterfallDetail::Full);
-    show_trace(record, traces, (!args.quiet).then_some(drawing));
+    show_trace(
+        record.try_recv().ok().as_ref(),
+        traces,
+        (!args.quiet).then_some(drawing),
+    );
     outcome.and_then(Ending::exit_code)
 }
 

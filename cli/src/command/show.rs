@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use baton_proto::metadata::{Outcome, Record, ShowResponse, StageTime};
+use baton_trace::outcome::{Fault, StartFailure};
 use baton_trace::text::{counted, printable};
 
 use super::history::{table, warn_if_behind};
@@ -77,7 +78,14 @@ fn about(one: &Record, stages: &[StageTime]) -> String {
     line("command", &record::command(one));
     line("cwd", &String::from_utf8_lossy(&one.cwd));
     line("outcome", &record::outcome(one));
-    line("fault", &one.fault);
+    line("fault", record::fault(one).map_or("", Fault::as_str));
+    line(
+        "reason",
+        record::ended(one)
+            .and_then(|outcome| outcome.start_failure())
+            .map_or("", StartFailure::as_str),
+    );
+    line("message", &one.message);
     line("", record::survivor(one).unwrap_or_default());
     line("thread", &one.thread_id);
     if one.turn > 0 {

@@ -23,6 +23,7 @@ use baton_proto::exec::{Output, OutputStream, RunRequest};
 use baton_trace::call::{ServerCall, ToldStages};
 use baton_trace::call_end::{CallDeadline, CallEnd, CallEndCell};
 use baton_trace::command::TracedCommand;
+use baton_trace::outcome::Outcome;
 use baton_trace::record::Anchor;
 use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
@@ -151,6 +152,9 @@ pub(crate) async fn run<B: Backend>(
         Err(error) => {
             tell_refused(user.as_ref(), &error);
             reporter.refused(&error, clock::now());
+            if let Some(traced_command) = traced_command(&call) {
+                traced_command.ended(Outcome::FailedToStart(error.start_failure()));
+            }
             return Err(error);
         }
     };
@@ -585,6 +589,9 @@ impl<B: Backend> Driver<B> {
             ExecState::Failed(error) => {
                 tell_refused(self.user.as_ref(), &error);
                 self.reporter.refused(&error, now);
+                if let Some(traced_command) = traced_command(&self.call) {
+                    traced_command.ended(Outcome::FailedToStart(error.start_failure()));
+                }
                 self.state.fail(error.into(), StopReason::ServerFault);
                 return ExitCheck::NotExecuted;
             }
@@ -620,7 +627,7 @@ impl<B: Backend> Driver<B> {
         // The observer comes before the client, so that a flush that the client requests covers the exit.
         self.reporter.exited(&exit);
         if let Some(traced_command) = traced_command(&self.call) {
-            traced_command.ended(exit.command_end());
+            traced_command.ended(exit.outcome());
         }
         self.state.set_exited(exit);
         match exit.event(trace) {

@@ -9,7 +9,7 @@ use baton_proto::limits::TURN_MAX;
 
 use super::{ProcessPatch, ThreadPatch, Update};
 use crate::limits::{
-    ARGV_BYTES, CWD_BYTES, FAULT_BYTES, STEP_ID_BYTES, THREAD_ID_BYTES, TIMINGS_BYTES, TITLE_BYTES,
+    ARGV_BYTES, CWD_BYTES, MESSAGE_BYTES, STEP_ID_BYTES, THREAD_ID_BYTES, TIMINGS_BYTES, TITLE_BYTES,
     VALUE_BYTES, VALUE_KEY_BYTES, VALUES_PER_PATCH,
 };
 
@@ -54,8 +54,12 @@ fn cut(patch: &mut ProcessPatch) {
         }
     }
     if let Some(end) = &mut patch.end {
-        if let Some(fault) = end.fault.as_mut().filter(|fault| fault.len() > FAULT_BYTES) {
-            *fault = fault[..fault.floor_char_boundary(FAULT_BYTES)].into();
+        if let Some(message) = end
+            .message
+            .as_mut()
+            .filter(|message| message.len() > MESSAGE_BYTES)
+        {
+            *message = message[..message.floor_char_boundary(MESSAGE_BYTES)].into();
         }
         if end
             .timings
@@ -113,8 +117,9 @@ mod tests {
     use std::num::NonZeroU64;
 
     use baton_proto::{Epoch, ProcessId};
+    use baton_trace::outcome::{Outcome, StartFailure};
 
-    use super::super::{Outcome, Owner, ProcessEnd, ProcessKey, ProcessStart, ThreadKey, Timings};
+    use super::super::{Owner, ProcessEnd, ProcessKey, ProcessStart, ThreadKey, Timings};
     use super::*;
 
     fn started(argv: &[&[u8]]) -> Update {
@@ -137,9 +142,8 @@ mod tests {
             trace: None,
         };
         let end = ProcessEnd {
-            outcome: Outcome::FailedToStart,
-            fault: Some("ü".repeat(FAULT_BYTES).into()),
-            call_end: None,
+            outcome: Outcome::FailedToStart(StartFailure::Invalid),
+            message: Some("ü".repeat(MESSAGE_BYTES).into()),
             ended_unix_ns: 0,
             stdout_bytes: 0,
             stderr_bytes: 0,
@@ -175,7 +179,7 @@ mod tests {
             let first = start.argv.iter().next().unwrap();
             assert!(first.starts_with(&argv[0][..argv[0].len().min(4)]));
             let end = patch.end.as_ref().unwrap();
-            assert!(end.fault.as_ref().unwrap().len() <= FAULT_BYTES && end.timings.is_none());
+            assert!(end.message.as_ref().unwrap().len() <= MESSAGE_BYTES && end.timings.is_none());
             assert!(patch.size() < 20 * 1024, "{}", patch.size());
         }
     }

@@ -5,9 +5,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use baton_proto::Epoch;
-use baton_trace::call_end::CallEnd;
-use baton_trace::command;
 use baton_trace::family::FamilySummary;
+use baton_trace::outcome::{Outcome, OutcomeKind};
 use baton_trace::stage::StageId;
 
 use super::{Argv, ProcessKey};
@@ -82,13 +81,11 @@ pub struct ProcessSpawned {
 /// The end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessEnd {
-    /// How it ended.
+    /// How it ended. A loss is always one of the server: the others only a client observes.
     pub outcome: Outcome,
-    /// Why, in words, where the outcome does not say it: why it could not be started, or what killed it. Truncated to
-    /// [`FAULT_BYTES`](crate::limits::FAULT_BYTES).
-    pub fault: Option<Box<str>>,
-    /// Why its call was cut short, where the process was killed for that.
-    pub call_end: Option<CallEnd>,
+    /// A sentence: why it could not be started, or what killed it. Truncated to
+    /// [`MESSAGE_BYTES`](crate::limits::MESSAGE_BYTES).
+    pub message: Option<Box<str>>,
     /// When the exit was observed.
     pub ended_unix_ns: u64,
     /// Bytes it wrote to stdout.
@@ -99,65 +96,6 @@ pub struct ProcessEnd {
     pub family: Option<FamilySummary>,
     /// Its measured stages.
     pub timings: Option<Timings>,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It exited, with a status of 0 to 255.
-    Exited {
-        /// The status.
-        code: i32,
-    },
-    /// A signal ended it that the exec-server did not send.
-    Signaled {
-        /// Its number on this machine.
-        signal: i32,
-        /// A core was dumped.
-        core_dumped: bool,
-    },
-    /// Its deadline expired, and it was killed.
-    TimedOut {
-        /// The signal that ended it, or its exit status after the first signal.
-        status: KilledStatus,
-    },
-    /// It was killed: by its caller, or because its client or the server disconnected or stopped.
-    Killed {
-        /// The signal that ended it, or its exit status after the first signal.
-        status: KilledStatus,
-    },
-    /// It was not started; the fault says why.
-    FailedToStart,
-    /// The server ended first, so its end was not observed.
-    Lost,
-}
-
-/// The wait status of a process that was killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KilledStatus {
-    /// It caught the signal and exited.
-    Exited(i32),
-    /// The signal ended it.
-    Signaled(i32),
-}
-
-impl Outcome {
-    /// The outcome without its values, as telemetry and history name it.
-    pub fn kind(&self) -> command::Outcome {
-        match self {
-            Self::Exited { .. } => command::Outcome::Exited,
-            Self::Signaled { .. } => command::Outcome::Signaled,
-            Self::TimedOut { .. } => command::Outcome::TimedOut,
-            Self::Killed { .. } => command::Outcome::Killed,
-            Self::FailedToStart => command::Outcome::FailedToStart,
-            Self::Lost => command::Outcome::Lost,
-        }
-    }
-
-    /// Whether `history --failed` lists it: everything but an exit status of 0.
-    pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Exited { code: 0 })
-    }
 }
 
 /// The measured stages of a call.
@@ -208,9 +146,10 @@ impl ProcessPatch {
             self.spawned = later.spawned;
         }
         self.last_seq = self.last_seq.max(later.last_seq);
-        let seen = self.end.as_ref().is_some_and(|end| end.outcome != Outcome::Lost);
+        let is_lost = |end: &ProcessEnd| end.outcome.kind() == OutcomeKind::Lost;
+        let seen = self.end.as_ref().is_some_and(|end| !is_lost(end));
         if let Some(end) = later.end
-            && !(seen && end.outcome == Outcome::Lost)
+            && !(seen && is_lost(&end))
         {
             self.end = Some(end);
         }
@@ -230,7 +169,7 @@ impl ProcessPatch {
                 .timings
                 .as_ref()
                 .map_or(0, |timings| timings.encoded.len() + 32);
-            end.fault.as_ref().map_or(0, |fault| fault.len() + 16) + timings
+            end.message.as_ref().map_or(0, |message| message.len() + 16) + timings
         });
         mem::size_of::<Self>() + start + end
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use baton_proto::metadata as wire;
 use baton_trace::call_end::CallEnd;
+use baton_trace::command::CommandExit;
+use baton_trace::outcome::{Fault, OutcomeKind, StartFailure};
 
-use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};
+use crate::record::{CwdFacts, ProcessEnd};
 use crate::store::query::{ProcessRecord, SurvivorFate, ThreadRecord};
 use crate::store::timings::decode;
 
@@ -48,8 +50,7 @@ pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
 
 fn ended(out: &mut wire::Record, end: &ProcessEnd) {
     out.ended_unix_ns = end.ended_unix_ns;
-    out.fault = end.fault.as_deref().unwrap_or_default().into();
-    out.call_end = CallEnd::to_wire(end.call_end).into();
+    out.message = end.message.as_deref().unwrap_or_default().into();
     out.stdout_bytes = end.stdout_bytes;
     out.stderr_bytes = end.stderr_bytes;
     if let Some(slowest) = end.timings.as_ref().and_then(|timings| timings.slowest) {
@@ -62,32 +63,57 @@ fn ended(out: &mut wire::Record, end: &ProcessEnd) {
         out.family_remainder_ns = Some(report.remainder_ns);
         out.unavailable = report.unavailable;
     }
-    let mut killed = |status| match status {
-        KilledStatus::Exited(code) => out.exit_code = Some(code),
-        KilledStatus::Signaled(signal) => out.signal = Some(signal),
-    };
-    let outcome = match end.outcome {
-        Outcome::Exited { code } => {
-            out.exit_code = Some(code);
-            wire::Outcome::Exited
-        }
-        Outcome::Signaled { signal, core_dumped } => {
-            out.signal = Some(signal);
-            out.core_dumped = core_dumped;
-            wire::Outcome::Signaled
-        }
-        Outcome::TimedOut { status } => {
-            killed(status);
-            wire::Outcome::TimedOut
-        }
-        Outcome::Killed { status } => {
-            killed(status);
-            wire::Outcome::Killed
-        }
-        Outcome::FailedToStart => wire::Outcome::FailedToStart,
-        Outcome::Lost => wire::Outcome::Lost,
-    };
-    out.outcome = outcome.into();
+    let outcome = &end.outcome;
+    out.outcome = outcome_to_wire(outcome.kind()).into();
+    match outcome.exit() {
+        Some(CommandExit::Code(code)) => out.exit_code = Some(code),
+        Some(CommandExit::Signal(signal)) => out.signal = Some(signal),
+        None => {}
+    }
+    out.core_dumped = outcome.core_dumped();
+    // A timeout of a record from before schema 4 has no call end there; it has one here.
+    out.call_end = CallEnd::to_wire(outcome.call_end()).into();
+    out.fault = outcome.fault().map_or(wire::Fault::None, fault_to_wire).into();
+    let start_failure = outcome.start_failure();
+    out.start_failure = start_failure.map_or("", StartFailure::as_str).into();
+}
+
+fn outcome_to_wire(kind: OutcomeKind) -> wire::Outcome {
+    match kind {
+        OutcomeKind::Exited => wire::Outcome::Exited,
+        OutcomeKind::Signaled => wire::Outcome::Signaled,
+        OutcomeKind::TimedOut => wire::Outcome::TimedOut,
+        OutcomeKind::OutOfMemory => wire::Outcome::OutOfMemory,
+        OutcomeKind::Killed => wire::Outcome::Killed,
+        OutcomeKind::FailedToStart => wire::Outcome::FailedToStart,
+        OutcomeKind::Lost => wire::Outcome::Lost,
+        OutcomeKind::Unknown => wire::Outcome::Unknown,
+    }
+}
+
+/// The outcome that a query asks for; `None` if no record has it.
+pub(super) fn asked_outcome(number: i32) -> Option<OutcomeKind> {
+    OutcomeKind::ALL
+        .into_iter()
+        .find(|kind| i32::from(outcome_to_wire(*kind)) == number)
+}
+
+fn fault_to_wire(fault: Fault) -> wire::Fault {
+    match fault {
+        Fault::Caller => wire::Fault::Caller,
+        Fault::Command => wire::Fault::Command,
+        Fault::Limit => wire::Fault::Limit,
+        Fault::Network => wire::Fault::Network,
+        Fault::Server => wire::Fault::Server,
+        Fault::Unknown => wire::Fault::Unknown,
+    }
+}
+
+/// The fault that a query asks for; `None` if it is none.
+pub(super) fn asked_fault(number: i32) -> Option<Fault> {
+    Fault::ALL
+        .into_iter()
+        .find(|fault| i32::from(fault_to_wire(*fault)) == number)
 }
 
 /// The stages of a record that was read with its timings.

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use baton_proto::limits::TURN_MAX;
 use baton_proto::metadata as wire;
-use baton_trace::command::Outcome;
+use baton_trace::outcome::{Fault, OutcomeKind};
 use tonic::{Response, Status};
 
 use super::pages::{ListRange, PageInfo, Pages, pages};
@@ -25,7 +25,13 @@ pub(super) async fn list(
         step: Some(request.step).filter(|step| !step.is_empty()),
         since_unix_ns: Some(request.since_unix_ns).filter(|since| *since > 0),
         failed: request.failed,
-        outcomes: outcomes(&request.outcomes)?,
+        outcomes: all_of(
+            &request.outcomes,
+            OutcomeKind::ALL.len(),
+            "outcomes",
+            convert::asked_outcome,
+        )?,
+        faults: all_of(&request.faults, Fault::ALL.len(), "faults", convert::asked_fault)?,
         ..HistoryQuery::of(client.owner)
     };
     let read = move |reader: &Reader, after, limit| {
@@ -58,26 +64,23 @@ fn turn(asked: u64) -> Result<Option<NonZeroU64>, Status> {
     }
 }
 
-/// The requested outcomes.
-fn outcomes(asked: &[i32]) -> Result<Vec<Outcome>, Status> {
-    let unknown = || Status::invalid_argument("`outcomes` has a value that is not an outcome");
-    if asked.len() > Outcome::ALL.len() {
-        return Err(Status::invalid_argument(
-            "`outcomes` has more values than there are outcomes",
-        ));
+/// The requested values of a list: each is known, and there are at most as many as values exist.
+fn all_of<T>(
+    asked: &[i32],
+    most: usize,
+    field: &str,
+    one: impl Fn(i32) -> Option<T>,
+) -> Result<Vec<T>, Status> {
+    if asked.len() > most {
+        return Err(Status::invalid_argument(format!(
+            "`{field}` has more values than exist"
+        )));
     }
-    let one = |number: &i32| {
-        Ok(match wire::Outcome::try_from(*number).map_err(|_| unknown())? {
-            wire::Outcome::Running => return Err(unknown()),
-            wire::Outcome::Exited => Outcome::Exited,
-            wire::Outcome::Signaled => Outcome::Signaled,
-            wire::Outcome::TimedOut => Outcome::TimedOut,
-            wire::Outcome::Killed => Outcome::Killed,
-            wire::Outcome::FailedToStart => Outcome::FailedToStart,
-            wire::Outcome::Lost => Outcome::Lost,
-        })
-    };
-    asked.iter().map(one).collect()
+    let unknown = || Status::invalid_argument(format!("`{field}` has a value that cannot be asked for"));
+    asked
+        .iter()
+        .map(|number| one(*number).ok_or_else(unknown))
+        .collect()
 }
 
 pub(super) async fn show(

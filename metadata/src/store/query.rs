@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use baton_trace::command::Outcome;
+use baton_trace::outcome::{Fault, OutcomeKind};
 
 use crate::record::{CwdFacts, Owner, ProcessPatch, ThreadKey};
 
@@ -20,10 +20,12 @@ pub struct HistoryQuery {
     pub step: Option<String>,
     /// Only those accepted at this time or later.
     pub since_unix_ns: Option<u64>,
-    /// Only failed ones.
+    /// Only [failed](baton_trace::outcome::Outcome::is_failure) ones.
     pub failed: bool,
     /// Only those with one of these outcomes; empty: all.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<OutcomeKind>,
+    /// Only those that are the fault of one of these; empty: all.
+    pub faults: Vec<Fault>,
     /// The end of the page before; `None` for the first.
     pub after: Option<Cursor>,
     /// The most items; capped at [`PAGE_MAX`](crate::limits::PAGE_MAX).
@@ -41,6 +43,7 @@ impl HistoryQuery {
             since_unix_ns: None,
             failed: false,
             outcomes: Vec::new(),
+            faults: Vec::new(),
             after: None,
             limit: crate::limits::PAGE_MAX,
         }

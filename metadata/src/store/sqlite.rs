@@ -16,6 +16,7 @@ mod damage;
 mod epochs;
 mod error;
 mod failure;
+mod fault;
 mod header;
 mod lock;
 mod losses;

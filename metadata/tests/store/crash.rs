@@ -22,12 +22,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_metadata::record::{Outcome, ProcessPatch, ThreadKey};
+use baton_metadata::record::{ProcessPatch, ThreadKey};
 use baton_metadata::store::retention::Retention;
 use baton_metadata::store::sqlite::{self, StoreOptions};
 use baton_metadata::store::{Store, UpkeepProgress};
 use baton_metadata::{ThreadPatch, WriterHandle};
 use baton_proto::{Epoch, ProcessId};
+use baton_trace::outcome::Outcome;
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
 

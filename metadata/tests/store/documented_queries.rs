@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OpenFlags};
 
-use baton_metadata::record::Outcome;
 use baton_metadata::store::sqlite::VERSION;
+use baton_trace::outcome::{Loss, Outcome};
 
 use crate::support::{TestStateDirectory, end, finished, ok, started, titled, write};
 
@@ -80,7 +80,7 @@ fn the_duration_of_a_lost_or_running_command_is_null() {
     let state = state();
     let mut opened = state.open();
     let mut lost = started(4);
-    lost.end = Some(end(4, Outcome::Lost));
+    lost.end = Some(end(4, Outcome::Lost(Loss::Server)));
     write(&mut opened.store, [lost, started(5)]);
     let connection = reader(&state);
     let mut took = connection

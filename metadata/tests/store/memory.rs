@@ -1,11 +1,11 @@
 //! Records in memory: `--state none`.
 
-use baton_metadata::record::Outcome;
 use baton_metadata::store::query::{HistoryQuery, ThreadsQuery};
 use baton_metadata::store::retention::{MIN_BYTES, Retention};
 use baton_metadata::store::sqlite::{self, Reader, SqliteStore};
 use baton_metadata::store::{Store, UpkeepProgress};
 use baton_proto::Epoch;
+use baton_trace::outcome::Outcome;
 
 use crate::support::{ME, NOW, OTHER, finished, id, key, ok, started, thread_key, titled, write};
 

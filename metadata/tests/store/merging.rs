@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use baton_metadata::record::{
-    CwdFacts, KilledStatus, Outcome, ProcessEnd, ProcessPatch, ProcessSpawned, ThreadPatch, Timings,
-};
+use baton_metadata::record::{CwdFacts, ProcessEnd, ProcessPatch, ProcessSpawned, ThreadPatch, Timings};
 use baton_metadata::store::query::ThreadRecord;
 use baton_metadata::{Batch, Store};
 use baton_trace::call_end::CallEnd;
+use baton_trace::command::CommandExit;
 use baton_trace::family::{FAMILIES, FamilySummary, Unavailable};
+use baton_trace::outcome::{Loss, Outcome, StartFailure};
 use proptest::prelude::*;
 
 use crate::support::{NOW, SECOND, TestStateDirectory, key, start, thread_key, write};
@@ -31,17 +31,24 @@ fn family() -> impl Strategy<Value = FamilySummary> {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    let status = prop_oneof![
-        (0..256).prop_map(KilledStatus::Exited),
-        (1..64).prop_map(KilledStatus::Signaled)
-    ];
+    let exit = proptest::option::of(prop_oneof![
+        (0..256).prop_map(CommandExit::Code),
+        (1..64).prop_map(CommandExit::Signal)
+    ]);
+    let by = proptest::option::of(proptest::sample::select(
+        CallEnd::ALL
+            .into_iter()
+            .filter(|end| *end != CallEnd::Deadline)
+            .collect::<Vec<_>>(),
+    ));
     prop_oneof![
         (0..256).prop_map(|code| Outcome::Exited { code }),
         (1..64, any::<bool>()).prop_map(|(signal, core_dumped)| Outcome::Signaled { signal, core_dumped }),
-        status.clone().prop_map(|status| Outcome::TimedOut { status }),
-        status.prop_map(|status| Outcome::Killed { status }),
-        Just(Outcome::FailedToStart),
-        Just(Outcome::Lost),
+        exit.clone().prop_map(|exit| Outcome::TimedOut { exit }),
+        exit.clone().prop_map(|exit| Outcome::OutOfMemory { exit }),
+        (by, exit).prop_map(|(by, exit)| Outcome::Killed { by, exit }),
+        proptest::sample::select(&StartFailure::ALL[..]).prop_map(Outcome::FailedToStart),
+        Just(Outcome::Lost(Loss::Server)),
     ]
 }
 
@@ -67,7 +74,6 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
     let end = proptest::option::of((
         outcome(),
         proptest::option::of("[a-z]{0,5}"),
-        proptest::option::of(proptest::sample::select(&CallEnd::ALL[..])),
         proptest::option::of(bytes()),
         proptest::option::of(family()),
     ));
@@ -90,10 +96,9 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
             spawned_unix_ns: NOW + start_ticks,
         }),
         last_seq,
-        end: end.map(|(outcome, fault, call_end, timings, family)| ProcessEnd {
+        end: end.map(|(outcome, message, timings, family)| ProcessEnd {
             outcome,
-            fault: fault.map(String::into_boxed_str),
-            call_end,
+            message: message.map(String::into_boxed_str),
             ended_unix_ns: NOW + SECOND,
             stdout_bytes: last_seq,
             stderr_bytes: 1,
@@ -258,7 +263,7 @@ fn a_late_lost_outcome_does_not_replace_a_known_end() {
     let mut opened = state.open();
     let seen = crate::support::ok(1);
     let late = ProcessPatch {
-        end: Some(crate::support::end(5, Outcome::Lost)),
+        end: Some(crate::support::end(5, Outcome::Lost(Loss::Server))),
         last_seq: 2,
         ..ProcessPatch::new(key(1))
     };
@@ -278,9 +283,9 @@ fn a_row_has_no_columns_of_the_previous_row() {
         start: Some(Arc::new(nul)),
         ..ProcessPatch::new(key(3))
     };
-    let mut faulty = crate::support::finished(4, Outcome::FailedToStart);
-    faulty.end.as_mut().unwrap().fault = Some("a fault".into());
-    let mut bare = crate::support::finished(5, Outcome::Lost);
+    let mut faulty = crate::support::finished(4, Outcome::FailedToStart(StartFailure::BadCwd));
+    faulty.end.as_mut().unwrap().message = Some("a message".into());
+    let mut bare = crate::support::finished(5, Outcome::Lost(Loss::Server));
     bare.end.as_mut().unwrap().timings = None;
     bare.spawned = None;
     // Adjacent patches have different members.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use baton_metadata::ThreadPatch;
 use baton_metadata::limits::VALUES_PER_THREAD;
-use baton_metadata::record::{KilledStatus, Outcome, Owner, ProcessKey, ProcessPatch};
+use baton_metadata::record::{Owner, ProcessKey, ProcessPatch};
 use baton_metadata::store::query::{Cursor, FoundRecords, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
 use baton_metadata::store::sqlite::{OpenedStore, Reader};
 use baton_proto::ProcessId;
-use baton_trace::command::Outcome as OutcomeKind;
+use baton_trace::call_end::CallEnd;
+use baton_trace::command::CommandExit;
+use baton_trace::outcome::{Fault, Loss, Outcome, OutcomeKind, StartFailure};
 use rand::RngExt;
 
 use crate::support::{
@@ -40,11 +42,12 @@ fn every_filter_and_page_size_gives_the_model_s_answer() {
     let threads = [None, Some("a"), Some("b")];
     let mut model = Vec::new();
     for n in 0..300_u64 {
-        let outcome = match random.random_range(0..6) {
-            4 => Outcome::Lost,
-            5 => Outcome::Killed {
-                status: KilledStatus::Exited(0),
-            },
+        let outcome = match random.random_range(0..10) {
+            4 => Outcome::Lost(Loss::Server),
+            5 => Outcome::of_exit(CommandExit::Code(0), false, false, Some(CallEnd::Reset)),
+            6 => Outcome::of_exit(CommandExit::Code(0), false, false, Some(CallEnd::ShutDown)),
+            7 => Outcome::FailedToStart(StartFailure::BadCwd),
+            8 => Outcome::FailedToStart(StartFailure::TooManyProcesses),
             0 => Outcome::Exited { code: 1 },
             1 => Outcome::Signaled {
                 signal: 9,
@@ -76,15 +79,22 @@ fn every_filter_and_page_size_gives_the_model_s_answer() {
     for owner in [ME, OTHER] {
         for thread_id in threads {
             for since in [None, Some(NOW + 7 * SECOND)] {
-                for (failed, kinds) in [
-                    (false, &[][..]),
-                    (true, &[]),
-                    (false, &[OutcomeKind::Exited]),
-                    (true, &[OutcomeKind::Exited, OutcomeKind::Lost]),
+                for (failed, kinds, faults) in [
+                    (false, &[][..], &[][..]),
+                    (true, &[], &[]),
+                    (false, &[OutcomeKind::Exited], &[]),
+                    (true, &[OutcomeKind::Exited, OutcomeKind::Lost], &[]),
                     (
                         false,
                         &[OutcomeKind::Killed, OutcomeKind::Signaled, OutcomeKind::Killed],
+                        &[],
                     ),
+                    (false, &[], &[Fault::Caller]),
+                    (true, &[], &[Fault::Caller]),
+                    (false, &[], &[Fault::Command, Fault::Limit]),
+                    (false, &[], &[Fault::Network]),
+                    (false, &[OutcomeKind::Killed], &[Fault::Server, Fault::Caller]),
+                    (false, &[], &Fault::ALL),
                 ] {
                     let begun = |patch: &ProcessPatch| patch.start.as_ref().unwrap().accepted_unix_ns;
                     let mut expected: Vec<_> = model
@@ -104,6 +114,10 @@ fn every_filter_and_page_size_gives_the_model_s_answer() {
                             let kind = patch.end.as_ref().map(|end| end.outcome.kind());
                             kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(&kind))
                         })
+                        .filter(|(_, patch)| {
+                            let fault = patch.end.as_ref().and_then(|end| end.outcome.fault());
+                            faults.is_empty() || fault.is_some_and(|fault| faults.contains(&fault))
+                        })
                         .collect();
                     expected.sort_by_key(|(at, patch)| std::cmp::Reverse((begun(patch), *at)));
                     let expected: Vec<_> = expected.iter().map(|(_, patch)| patch.key.process_id).collect();
@@ -115,6 +129,7 @@ fn every_filter_and_page_size_gives_the_model_s_answer() {
                                 since_unix_ns: since,
                                 failed,
                                 outcomes: kinds.to_vec(),
+                                faults: faults.to_vec(),
                                 limit,
                                 ..HistoryQuery::of(owner)
                             },
@@ -123,7 +138,7 @@ fn every_filter_and_page_size_gives_the_model_s_answer() {
                             records.iter().map(|record| record.patch.key.process_id).collect();
                         assert_eq!(
                             answer, expected,
-                            "{owner:?} {thread_id:?} {since:?} {failed} {kinds:?} {limit}"
+                            "{owner:?} {thread_id:?} {since:?} {failed} {kinds:?} {faults:?} {limit}"
                         );
                     }
                 }

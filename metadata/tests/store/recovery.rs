@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use baton_metadata::Metadata;
 use baton_metadata::limits::SURVIVOR_GRACE;
-use baton_metadata::record::{Outcome, ProcessPatch, ProcessSpawned};
+use baton_metadata::record::{ProcessPatch, ProcessSpawned};
 use baton_metadata::store::boot;
 use baton_metadata::store::query::{HistoryQuery, SurvivorFate};
 use baton_metadata::store::sqlite::{self, OpenedStore, Survivor};
+use baton_trace::outcome::{Loss, Outcome, StartFailure};
 use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -65,10 +66,10 @@ fn running_processes_become_lost_and_finished_ones_do_not() {
         let end = lost.patch.end.unwrap();
         assert_eq!(
             (end.outcome, lost.patch.last_seq, lost.survivor),
-            (Outcome::Lost, seq, None)
+            (Outcome::Lost(Loss::Server), seq, None)
         );
         assert_eq!(end.ended_unix_ns, NOW + 100 * SECOND);
-        assert_eq!(end.fault.as_deref(), Some("the server ended first"));
+        assert_eq!(end.message.as_deref(), Some("the server ended first"));
     }
     let failed = HistoryQuery {
         failed: true,
@@ -85,7 +86,7 @@ fn a_start_that_was_refused_and_repeated_counts_as_running() {
     let mut first = state.open();
     let (mut child, spawned) = child();
     let refused = ProcessPatch {
-        end: Some(end(1, Outcome::FailedToStart)),
+        end: Some(end(1, Outcome::FailedToStart(StartFailure::BadCwd))),
         ..started(1)
     };
     let again = running(1, spawned, false);
@@ -100,7 +101,7 @@ fn a_start_that_was_refused_and_repeated_counts_as_running() {
     let record = second.reader.process(&key(1)).unwrap().unwrap();
     assert_eq!(
         record.patch.end.unwrap().outcome,
-        Outcome::Lost,
+        Outcome::Lost(Loss::Server),
         "`FailedToStart` would allow it to run again"
     );
     child.kill().unwrap();

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_metadata::record::{
-    Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage,
-    ThreadKey, ThreadPatch, Timings, TraceRef,
+    Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, ThreadKey,
+    ThreadPatch, Timings, TraceRef,
 };
 use baton_metadata::store::query::HistoryQuery;
 use baton_metadata::store::retention::Retention;
@@ -14,6 +14,7 @@ use baton_metadata::store::timings::{StageTime, encode};
 use baton_metadata::store::{Store, boot};
 use baton_metadata::{Batch, Update};
 use baton_proto::{Epoch, ProcessId};
+use baton_trace::outcome::Outcome;
 use baton_trace::stage::exec;
 use tempfile::TempDir;
 
@@ -142,8 +143,7 @@ pub(crate) fn stages(n: u64) -> Vec<StageTime> {
 pub(crate) fn end(n: u64, outcome: Outcome) -> ProcessEnd {
     ProcessEnd {
         outcome,
-        fault: None,
-        call_end: None,
+        message: None,
         ended_unix_ns: NOW + n * SECOND + 900_000,
         stdout_bytes: 3,
         stderr_bytes: 0,

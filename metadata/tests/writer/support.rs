@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use baton_metadata::record::{Outcome, Owner, ProcessEnd, ProcessKey, ThreadKey};
+use baton_metadata::record::{Owner, ProcessEnd, ProcessKey, ThreadKey};
 use baton_metadata::store::{UpkeepProgress, WriteErrorKind, WriteSummary};
 use baton_metadata::{Batch, FlushError, ProcessPatch, Store, ThreadPatch, WriteError, Writer, WriterHandle};
 use baton_proto::ProcessId;
+use baton_trace::outcome::Outcome;
 use baton_trace::recorder::Recorder;
 
 /// A deadline that a busy machine does not reach, and that ends a test that hangs.
@@ -252,8 +253,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
     let mut patch = process(n);
     patch.end = Some(ProcessEnd {
         outcome: Outcome::Exited { code: 0 },
-        fault: None,
-        call_end: None,
+        message: None,
         ended_unix_ns: n,
         stdout_bytes: 0,
         stderr_bytes: 0,

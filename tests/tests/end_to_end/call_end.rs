@@ -39,9 +39,15 @@ fn outcome_in(file: &Path) -> String {
     outcome["value"]["stringValue"].as_str().unwrap().to_owned()
 }
 
-/// Asserts the outcome, call end and fault of the newest command in the history, and that all its processes have ended.
+/// Asserts the outcome, call end and message of the newest command in the history, and that all its processes have ended.
 #[track_caller]
-fn assert_ended(testbed: &Testbed, mark: &Mark, outcome: &str, call_end: Option<&str>, fault: Option<&str>) {
+fn assert_ended(
+    testbed: &Testbed,
+    mark: &Mark,
+    outcome: &str,
+    call_end: Option<&str>,
+    message: Option<&str>,
+) {
     mark.await_gone();
     let record = poll("its end is on record", || {
         let record = first_line(testbed, &["history", "--json"])?;
@@ -49,8 +55,8 @@ fn assert_ended(testbed: &Testbed, mark: &Mark, outcome: &str, call_end: Option<
     });
     let shown = first_line(testbed, &["show", "--json", record["id"].as_str().unwrap()]).unwrap();
     for record in [record, shown] {
-        let ended = ["outcome", "call_end", "fault"].map(|key| record[key].as_str());
-        assert_eq!(ended, [Some(outcome), call_end, fault], "{record}");
+        let ended = ["outcome", "call_end", "message"].map(|key| record[key].as_str());
+        assert_eq!(ended, [Some(outcome), call_end, message], "{record}");
     }
 }
 

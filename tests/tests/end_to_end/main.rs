@@ -7,6 +7,7 @@
 //! * `corpus`: `--trace-dir`, and the commands that read it;
 //! * `blind`: the bytes on both legs of the relay;
 //! * `call_end`: the call end that history has of a command;
+//! * `outcomes`: outcome and fault of a command, the same in events, history and spans;
 //! * `inherited`: what a command inherits from its exec-server, and what it does not;
 //! * `ssh`: `baton ssh`, also as the ssh of git and rsync;
 //! * `spawn`: how an exec-server creates processes, also in a sandbox;
@@ -56,6 +57,7 @@ mod inherited;
 mod jaeger;
 mod matrix;
 mod options;
+mod outcomes;
 mod processes;
 mod records;
 mod recover;

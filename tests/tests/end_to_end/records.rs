@@ -227,7 +227,12 @@ fn history_has_each_command_with_its_outcome_and_its_times() {
     assert_eq!(outcomes, expected, "the newest first");
     assert_eq!(all[2]["exit_code"], 3);
     assert_eq!(all[1]["signal"], 9);
-    assert!(all[0]["fault"].as_str().unwrap().starts_with("command not found"));
+    assert!(
+        all[0]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("command not found")
+    );
     let echo = &all[3];
     assert_eq!((&echo["stdout_bytes"], &echo["last_seq"]), (&3.into(), &4.into()));
     assert!(echo["duration_ns"].as_u64().unwrap() > 0);
@@ -533,7 +538,7 @@ fn records_of_a_killed_client_are_written_without_delay() {
             (count("outcome is null") == 0).then_some(())
         });
     }
-    assert_eq!(count("outcome = 'killed' and fault like 'its client%'"), TIMES);
+    assert_eq!(count("outcome = 'killed' and message like 'its client%'"), TIMES);
     // A busy machine may delay most, but not all but one.
     assert!(
         prompt * 4 >= TIMES,
@@ -702,7 +707,7 @@ fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
         (all.len() == 1 && all[0]["outcome"] != "running").then(|| all[0].clone())
     });
     assert_eq!(
-        (&record["outcome"], &record["fault"]),
+        (&record["outcome"], &record["message"]),
         (&"timed_out".into(), &"the deadline of its call passed".into()),
         "{record}"
     );

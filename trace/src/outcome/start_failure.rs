@@ -5,6 +5,7 @@ use std::fmt;
 use baton_proto::exec::exec_error::Kind;
 
 use super::Fault;
+use crate::status::RpcStatus;
 
 /// Why no process was started. Records have those that the exec-server observes; a client also knows why it did not
 /// reach it.
@@ -111,6 +112,16 @@ impl StartFailure {
         }
     }
 
+    /// The failure of a start that the exec-server refused with this status and no detail.
+    pub const fn of_status(status: RpcStatus) -> Self {
+        match status {
+            RpcStatus::UNAVAILABLE => Self::Unavailable,
+            RpcStatus::UNAUTHENTICATED => Self::NotAllowed,
+            RpcStatus::UNIMPLEMENTED => Self::Incompatible,
+            _ => Self::Unknown,
+        }
+    }
+
     /// The failure that an exec-server reports for a `Start`; `None` for a kind of error that is about a process that
     /// runs, or about another request.
     pub const fn from_wire(kind: Kind) -> Option<Self> {
@@ -123,6 +134,7 @@ impl StartFailure {
             Kind::TooManyProcesses => Self::TooManyProcesses,
             // A user that the exec-server's owner has set, and that no command can run as.
             Kind::SpawnFailed | Kind::UnknownUser => Self::SpawnFailed,
+            Kind::ResourceLimit => Self::ResourceLimit,
             Kind::OtherUser => Self::NotAllowed,
             Kind::NotDurable => Self::NotDurable,
             Kind::NotDetachable => Self::NotAllowed,

@@ -1,5 +1,5 @@
 use baton_trace::call_end::CallEnd;
-use baton_trace::command::Outcome;
+use baton_trace::outcome::Outcome;
 use baton_trace::stage::exec;
 
 use super::*;
@@ -412,8 +412,7 @@ fn command(process: u8, turn: u64, spawn_ns: u64) -> HistoryCall {
         accepted_ns: 1_000_000_000 * u64::from(process),
         program: "make".to_owned(),
         turn: Some(turn),
-        outcome: Some(Outcome::Exited),
-        exit_code: Some(0),
+        outcome: Some(Outcome::Exited { code: 0 }),
         stages: vec![
             stage(transport::SERVER_OPEN, 0, 10),
             stage(exec::PROCESS_SPAWN, 30, spawn_ns),
@@ -466,9 +465,9 @@ fn a_history_has_the_stages_of_the_server_and_says_that_the_others_are_unavailab
 #[test]
 fn commands_of_a_history_are_selected_by_what_is_on_record() {
     let mut cancelled = command(1, 1, 100);
-    cancelled.call_end = Some(CallEnd::Reset);
+    cancelled.outcome = Some(Outcome::killed(CallEnd::Reset));
     let mut failed = command(2, 1, 100);
-    failed.exit_code = Some(2);
+    failed.outcome = Some(Outcome::Exited { code: 2 });
     let all = [cancelled, failed, command(3, 2, 100)];
     let report = ask_history(Question::default(), &all).unwrap();
     assert_eq!((report.calls, report.left_out.cancelled), (2, 1));

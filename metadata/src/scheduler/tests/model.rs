@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_proto::ProcessId;
+use baton_trace::call_end::CallEnd;
+use baton_trace::outcome::Outcome;
 
 use crate::limits::{ENTRY_BYTES, LINGER, RETRY_AWAITED, RETRY_MAX};
-use crate::record::{
-    KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch,
-};
+use crate::record::{Owner, ProcessEnd, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch};
 use crate::scheduler::*;
 
 /// Something that happens to the machine. Indices count what there is, and wrap.
@@ -467,7 +467,7 @@ fn size(entry: &ModelEntry) -> usize {
             first.size() - std::mem::size_of::<ThreadPatch>()
         }
     };
-    // An end without a fault and timings points to nothing.
+    // An end without a message and timings points to nothing.
     ENTRY_BYTES + own
 }
 
@@ -487,11 +487,8 @@ pub(super) fn update(key: ModelKey, number: UpdateNumber, finished: bool) -> Upd
             let mut patch = ProcessPatch::new(ProcessKey { owner, process_id });
             patch.last_seq = number + 1;
             patch.end = finished.then_some(ProcessEnd {
-                outcome: Outcome::Killed {
-                    status: KilledStatus::Signaled(9),
-                },
-                fault: None,
-                call_end: None,
+                outcome: Outcome::killed(CallEnd::Reset),
+                message: None,
                 ended_unix_ns: number,
                 stdout_bytes: 0,
                 stderr_bytes: 0,

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::call_end::CallEnd;
+use baton_trace::command::CommandExit;
 use baton_trace::family::{Family, FamilySummary, STAGES, Unavailable};
+use baton_trace::outcome::{Loss, Outcome, OutcomeKind, StartFailure};
 use baton_trace::stage::StageId;
 use rusqlite::Row;
 use rusqlite::types::{FromSqlError, ToSqlOutput, ValueRef};
 use serde_json::{Map, Value};
 
 use crate::record::{
-    Argv, KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
-    SlowestStage, Timings, TraceRef,
+    Argv, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, Timings,
+    TraceRef,
 };
 
 /// Converts to SQLite's signed numbers. Larger values are capped: only a wrong clock or counter reaches that.
@@ -96,27 +98,23 @@ pub(super) struct EndColumns<'a> {
     pub(super) exit_code: Option<i32>,
     pub(super) signal: Option<i32>,
     pub(super) core_dumped: Option<bool>,
-    pub(super) fault: Option<&'a str>,
+    pub(super) message: Option<&'a str>,
     pub(super) stdout_bytes: i64,
     pub(super) stderr_bytes: i64,
     pub(super) slowest: Option<u8>,
     pub(super) slowest_ns: Option<i64>,
     pub(super) timings: Option<&'a [u8]>,
     pub(super) call_end: Option<&'static str>,
+    pub(super) start_failure: Option<&'static str>,
     pub(super) family: Option<String>,
 }
 
 impl<'a> EndColumns<'a> {
     pub(super) fn of(end: &'a ProcessEnd) -> Self {
-        let killed = |status| match status {
-            KilledStatus::Exited(code) => (Some(code), None),
-            KilledStatus::Signaled(signal) => (None, Some(signal)),
-        };
-        let (exit_code, signal) = match end.outcome {
-            Outcome::Exited { code } => (Some(code), None),
-            Outcome::Signaled { signal, .. } => (None, Some(signal)),
-            Outcome::TimedOut { status } | Outcome::Killed { status } => killed(status),
-            Outcome::FailedToStart | Outcome::Lost => (None, None),
+        let (exit_code, signal) = match end.outcome.exit() {
+            Some(CommandExit::Code(code)) => (Some(code), None),
+            Some(CommandExit::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
         };
         let core_dumped = match end.outcome {
             Outcome::Signaled { core_dumped, .. } => Some(core_dumped),
@@ -126,18 +124,19 @@ impl<'a> EndColumns<'a> {
         let slowest = timings.and_then(|timings| timings.slowest);
         Self {
             ended_ns: number(end.ended_unix_ns),
-            outcome: end.outcome.kind().name(),
+            outcome: end.outcome.as_str(),
             failed: end.outcome.is_failure(),
             exit_code,
             signal,
             core_dumped,
-            fault: end.fault.as_deref(),
+            message: end.message.as_deref(),
             stdout_bytes: number(end.stdout_bytes),
             stderr_bytes: number(end.stderr_bytes),
             slowest: slowest.map(|slowest| slowest.stage.0),
             slowest_ns: slowest.map(|slowest| number(slowest.duration_ns)),
             timings: timings.map(|timings| &*timings.encoded),
-            call_end: end.call_end.map(CallEnd::name),
+            call_end: end.outcome.call_end().map(CallEnd::name),
+            start_failure: end.outcome.start_failure().map(StartFailure::as_str),
             family: end.family.as_ref().map(family),
         }
     }
@@ -179,23 +178,32 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
     };
     let exit_code: Option<i32> = row.get("exit_code")?;
     let signal: Option<i32> = row.get("signal")?;
-    let status = match (exit_code, signal) {
-        (Some(code), _) => KilledStatus::Exited(code),
-        (None, signal) => KilledStatus::Signaled(signal.unwrap_or(0)),
+    let exit = match (exit_code, signal) {
+        (Some(code), _) => Some(CommandExit::Code(code)),
+        (None, Some(signal)) => Some(CommandExit::Signal(signal)),
+        (None, None) => None,
     };
-    let outcome = match &*outcome {
-        "exited" => Outcome::Exited {
+    let name = |column| row.get::<_, Option<String>>(column);
+    // Values that only a newer version knows are read as unknown. The message still has its sentence.
+    let outcome = match OutcomeKind::from_name(&outcome).unwrap_or(OutcomeKind::Unknown) {
+        OutcomeKind::Exited => Outcome::Exited {
             code: exit_code.unwrap_or(0),
         },
-        "signaled" => Outcome::Signaled {
+        OutcomeKind::Signaled => Outcome::Signaled {
             signal: signal.unwrap_or(0),
             core_dumped: row.get::<_, Option<bool>>("core_dumped")?.unwrap_or(false),
         },
-        "timed_out" => Outcome::TimedOut { status },
-        "killed" => Outcome::Killed { status },
-        "failed_to_start" => Outcome::FailedToStart,
-        "lost" => Outcome::Lost,
-        other => return Err(FromSqlError::Other(format!("unknown outcome {other:?}").into()).into()),
+        OutcomeKind::TimedOut => Outcome::TimedOut { exit },
+        OutcomeKind::OutOfMemory => Outcome::OutOfMemory { exit },
+        OutcomeKind::Killed => Outcome::Killed {
+            by: name("call_end")?.as_deref().and_then(CallEnd::from_name),
+            exit,
+        },
+        OutcomeKind::FailedToStart => Outcome::FailedToStart(StartFailure::from_name(
+            &name("start_failure")?.unwrap_or_default(),
+        )),
+        OutcomeKind::Lost => Outcome::Lost(Loss::Server),
+        OutcomeKind::Unknown => Outcome::Unknown,
     };
     let slowest = match (
         row.get::<_, Option<u8>>("slowest")?,
@@ -214,11 +222,9 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
     });
     Ok(Some(ProcessEnd {
         outcome,
-        fault: row.get::<_, Option<String>>("fault")?.map(String::into_boxed_str),
-        // Reasons that only a newer version knows are omitted. The fault still has its sentence.
-        call_end: row
-            .get::<_, Option<String>>("call_end")?
-            .and_then(|name| CallEnd::from_name(&name)),
+        message: row
+            .get::<_, Option<String>>("message")?
+            .map(String::into_boxed_str),
         ended_unix_ns: unsigned(row.get::<_, Option<i64>>("ended_ns")?.unwrap_or(0)),
         stdout_bytes: unsigned(row.get::<_, Option<i64>>("stdout_bytes")?.unwrap_or(0)),
         stderr_bytes: unsigned(row.get::<_, Option<i64>>("stderr_bytes")?.unwrap_or(0)),
@@ -232,8 +238,8 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
 /// Every column of a record except its timings, under the names that [`process_of`] reads; `p` is the process.
 pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread,
     p.turn, p.step, p.argv, p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks,
-    p.spawned_ns, p.last_seq, p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.call_end,
-    p.family, p.stdout_bytes, p.stderr_bytes, p.slowest, p.slowest_ns, p.survivor";
+    p.spawned_ns, p.last_seq, p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.message, p.call_end,
+    p.start_failure, p.family, p.stdout_bytes, p.stderr_bytes, p.slowest, p.slowest_ns, p.survivor";
 
 /// The joins of [`PROCESS_COLUMNS`], in addition to `processes p`.
 pub(super) const PROCESS_JOINS: &str =

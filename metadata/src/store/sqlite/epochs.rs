@@ -131,7 +131,7 @@ pub(super) fn recover(
         kill(&recovered.killed);
     }
     recovered.lost = transaction.execute(
-        "update processes set outcome = 'lost', failed = 1, ended_ns = ?1, fault = 'the server ended first'
+        "update processes set outcome = 'lost', failed = 1, ended_ns = ?1, message = 'the server ended first'
          where outcome is null",
         [number(now_unix_ns)],
     )? as u64;

@@ -1,15 +1,16 @@
 //! Queries. Each filters and orders by an index, and pages by the key of the last row. None reads rows that it does not
-//! return, except where no index has a condition: rows with other outcomes are skipped, and in a search for a turn or a
+//! return, except where no index has a condition: rows with other outcomes or faults are skipped, and in a search for a turn or a
 //! step also successful ones where only failed ones are requested, and those of the turn's other steps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_trace::command::Outcome;
+use baton_trace::outcome::{Fault, OutcomeKind};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
 
 use super::columns::{PROCESS_COLUMNS, PROCESS_JOINS, name_of, number, process_of, time_of};
 use super::connection::is_damage;
+use super::fault;
 use super::reader_pool::ReaderPool;
 use crate::limits;
 use crate::record::{CwdFacts, Owner, ProcessKey, ThreadKey};
@@ -137,20 +138,25 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
         Some(_) => "and p.step = :step",
         None => "and :step is null",
     };
-    // Only an exit may be a success.
-    let has_exits = query.outcomes.is_empty() || query.outcomes.contains(&Outcome::Exited);
-    let is_failed = query.failed || !has_exits;
+    // Only an exit may be a success, and only a kill a cancellation, which is the caller's fault.
+    let no_failures = [OutcomeKind::Exited, OutcomeKind::Killed];
+    let may_be_no_failure = |kinds: &[OutcomeKind]| kinds.iter().any(|kind| no_failures.contains(kind));
+    let has_no_failures = (query.outcomes.is_empty() || may_be_no_failure(&query.outcomes))
+        && (query.faults.is_empty() || query.faults.contains(&Fault::Caller));
+    let is_failed = query.failed || !has_no_failures;
     let failed = if is_failed { "and p.failed = 1" } else { "" };
     let outcome = match &query.outcomes[..] {
         [] => String::new(),
         outcomes => {
-            let names: Vec<_> = Outcome::ALL
+            let asked = OutcomeKind::ALL
                 .into_iter()
-                .filter(|outcome| outcomes.contains(outcome))
-                .map(|outcome| format!("'{}'", outcome.name()))
-                .collect();
-            format!("and p.outcome in ({})", names.join(", "))
+                .filter(|kind| outcomes.contains(kind));
+            format!("and p.outcome in ({})", names(asked.map(OutcomeKind::as_str)))
         }
+    };
+    let fault = match &query.faults[..] {
+        [] => String::new(),
+        faults => format!("and ({})", fault::condition(faults)),
     };
     let index = match (
         query.thread_id.is_some(),
@@ -169,7 +175,7 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
     };
     let sql = format!(
         "select {PROCESS_COLUMNS}, null as timings from processes p indexed by {index} {PROCESS_JOINS}
-        where p.owner = :owner {thread} {turn} {step} {failed} {outcome}
+        where p.owner = :owner {thread} {turn} {step} {failed} {outcome} {fault}
             and p.begun_ns >= :since and p.begun_ns <= :time and (p.begun_ns < :time or p.n < :n)
         order by p.begun_ns desc, p.n desc limit :limit"
     );
@@ -192,6 +198,12 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
         |row| Ok((cursor(row, "begun_ns")?, record(row)?)),
     )?;
     page(rows, limit)
+}
+
+/// Names as a list of SQL.
+pub(super) fn names(names: impl Iterator<Item = &'static str>) -> String {
+    let quoted: Vec<_> = names.map(|name| format!("'{name}'")).collect();
+    quoted.join(", ")
 }
 
 fn cursor(row: &Row<'_>, time: &str) -> rusqlite::Result<Cursor> {

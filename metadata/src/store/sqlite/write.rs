@@ -128,14 +128,14 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         "trace_id",
         "sampled",
     ];
-    const END: [&str; 14] = [
+    const END: [&str; 15] = [
         "ended_ns",
         "outcome",
         "failed",
         "exit_code",
         "signal",
         "core_dumped",
-        "fault",
+        "message",
         "stdout_bytes",
         "stderr_bytes",
         "slowest",
@@ -143,6 +143,7 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         "timings",
         "call_end",
         "family",
+        "start_failure",
     ];
     let with = |columns: &[&str], condition: &str| -> String {
         let set = |column: &&str| format!("{column} = iif({condition}, excluded.{column}, {column}),\n");
@@ -151,10 +152,10 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id,
             sampled, os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal,
-            core_dumped, fault, stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end, turn, step,
-            family)
+            core_dumped, message, stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end, turn, step,
+            family, start_failure)
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)
+            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
         on conflict (owner, id) do update set
         {}{}
         life = coalesce(?4, life),
@@ -181,7 +182,7 @@ struct ProcessUpsert<'a, 'c> {
 }
 
 /// Parameters of [`UPSERT_PROCESS`], and the unused index 0, because SQLite counts from 1.
-const PARAMETERS: usize = 33;
+const PARAMETERS: usize = 34;
 
 /// Longest text that is compared with the last value.
 const REMEMBERED_BYTES: usize = 256;
@@ -314,7 +315,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         self.integer(20, end.and_then(|end| end.exit_code))?;
         self.integer(21, end.and_then(|end| end.signal))?;
         self.integer(22, end.and_then(|end| end.core_dumped))?;
-        self.text(23, end.and_then(|end| end.fault))?;
+        self.text(23, end.and_then(|end| end.message))?;
         self.integer(24, end.map(|end| end.stdout_bytes))?;
         self.integer(25, end.map(|end| end.stderr_bytes))?;
         self.integer(26, end.and_then(|end| end.slowest))?;
@@ -327,6 +328,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         )?;
         self.text(31, start.and_then(|start| start.step.as_deref()))?;
         self.text(32, end.and_then(|end| end.family.as_deref()))?;
+        self.text(33, end.and_then(|end| end.start_failure))?;
         self.statement.raw_execute()?;
         Ok(())
     }
