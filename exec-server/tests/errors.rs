@@ -126,7 +126,7 @@ async fn a_command_that_cannot_run_says_why(method: SpawnMethod) {
     }
     let long = "x".repeat(1 << 18);
     let too_long = refused(&host, start(&["true", &long])).await;
-    assert_eq!(too_long, (Code::ResourceExhausted, ErrorKind::SpawnFailed));
+    assert_eq!(too_long, (Code::ResourceExhausted, ErrorKind::ResourceLimit));
 
     assert_eq!(host.service.processes(), 0);
 }

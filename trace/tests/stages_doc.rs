@@ -70,6 +70,10 @@ fn the_page_names_every_attribute() {
         attribute::META_QUEUE_NS,
         attribute::META_DROPPED,
         attribute::REPORTED_BY,
+        attribute::CALL_END,
+        attribute::OUTCOME,
+        attribute::FAULT,
+        attribute::START_FAILURE,
     ] {
         assert!(page.contains(&format!("| `{name}` |")), "{name}");
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Once};
 
 use baton_metadata::store::query::HistoryQuery;
 use baton_metadata::store::sqlite::{MIGRATIONS, VERSION};
+use baton_trace::outcome::Fault;
 use rusqlite::Connection;
 
 use crate::support::{ME, TestStateDirectory, integrity, key, ok, started, thread_key, titled, write};
@@ -176,5 +177,60 @@ fn a_released_schema_was_not_edited() {
             schema(&made),
             "schema/{version}.sql differs from what was released: add a new one"
         );
+    }
+}
+
+#[test]
+fn older_records_have_the_fault_that_they_tell_and_their_cancellations_are_no_failures() {
+    let state = TestStateDirectory::new();
+    restore(6, &state);
+    let connection = Connection::open(state.database()).unwrap();
+    // Each is a copy of an ended record, with another id and another end.
+    let older = [
+        ("killed", Some("reset"), Some(Fault::Caller), false),
+        ("killed", Some("shut_down"), Some(Fault::Server), true),
+        ("killed", None, Some(Fault::Unknown), true),
+        ("timed_out", None, Some(Fault::Limit), true),
+        ("failed_to_start", None, Some(Fault::Unknown), true),
+        ("lost", None, Some(Fault::Server), true),
+    ];
+    for (n, (outcome, call_end, ..)) in (10_u64..).zip(older) {
+        connection
+            .execute(
+                "insert into processes (owner, id, begun_ns, life, parameters, ended_ns, outcome, failed, call_end)
+                select owner, ?1, begun_ns, life, parameters, ended_ns, ?2, 1, ?3 from processes where n = 1",
+                (key(n).process_id.0, outcome, call_end),
+            )
+            .unwrap();
+    }
+    drop(connection);
+    let opened = state.open();
+    let ids = |query: HistoryQuery| -> Vec<_> {
+        let found = opened.reader.history(&query).unwrap().items;
+        found.iter().map(|record| record.patch.key.process_id).collect()
+    };
+    let failed = ids(HistoryQuery {
+        failed: true,
+        ..HistoryQuery::of(ME)
+    });
+    for (n, (outcome, call_end, fault, is_failure)) in (10_u64..).zip(older) {
+        let (id, record) = (
+            key(n).process_id,
+            opened.reader.process(&key(n)).unwrap().unwrap(),
+        );
+        let told = record.patch.end.unwrap().outcome;
+        assert_eq!((told.as_str(), told.fault()), (outcome, fault), "{call_end:?}");
+        assert_eq!(failed.contains(&id), is_failure, "{outcome} {call_end:?}");
+        for asked in Fault::ALL {
+            let of_fault = ids(HistoryQuery {
+                faults: vec![asked],
+                ..HistoryQuery::of(ME)
+            });
+            assert_eq!(
+                of_fault.contains(&id),
+                fault == Some(asked),
+                "{outcome} {call_end:?} {asked}"
+            );
+        }
     }
 }
