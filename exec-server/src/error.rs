@@ -455,6 +455,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn record_and_client_tell_the_same_start_failure() {
+        let refusal = |errno: Errno| StartError::SpawnFailed(errno.into());
+        for (error, failure) in [
+            (StartError::CommandNotFound, StartFailure::CommandNotFound),
+            (StartError::NotExecutable, StartFailure::NotExecutable),
+            (StartError::BadCwd, StartFailure::BadCwd),
+            (InvalidStart::EmptyArgv.into(), StartFailure::Invalid),
+            (StartError::TooManyProcesses(1), StartFailure::TooManyProcesses),
+            (UserError::Busy.into(), StartFailure::TooManyProcesses),
+            (UserError::Other.into(), StartFailure::NotAllowed),
+            (UserError::Unknown.into(), StartFailure::SpawnFailed),
+            (refusal(Errno::MFILE), StartFailure::ResourceLimit),
+            (refusal(Errno::TOOBIG), StartFailure::ResourceLimit),
+            (refusal(Errno::TXTBSY), StartFailure::SpawnFailed),
+            (StartError::NotDurable, StartFailure::NotDurable),
+            (StartError::ShuttingDown, StartFailure::Unavailable),
+        ] {
+            assert_eq!(error.start_failure(), failure, "{error}");
+            let status = Status::from(error);
+            let told = ExecError::from_details(status.details());
+            let told = match told.map(|error| error.kind()) {
+                Some(kind) => StartFailure::from_wire(kind),
+                None => Some(StartFailure::of_status(RpcStatus(status.code().into()))),
+            };
+            assert_eq!(told, Some(failure), "{status}");
+        }
+    }
+
+    #[test]
     fn a_refusal_of_the_system_s_says_what_to_do_where_that_is_known() {
         let says = |errno: Errno| StartError::SpawnFailed(errno.into()).to_string();
         for (errno, advice) in [

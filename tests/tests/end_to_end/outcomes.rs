@@ -158,6 +158,8 @@ fn outcome_and_fault_are_the_same_in_events_history_and_spans() {
 
     // The client sees only that the connection is lost; the record knows that the exec-server ended.
     let lost = endless(&testbed, &mark, &file);
+    // The history answers only once its record is on disk.
+    assert_eq!(listed(&testbed, &["--limit", "1"]), 1);
     signal(&testbed.exec_server, Signal::KILL);
     let finished = lost.finish();
     let expected = words("lost", Some("network"), None);
