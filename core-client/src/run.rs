@@ -81,6 +81,8 @@ pub struct ProcessExit {
     pub observed_unix_ns: u64,
     /// Why the exec-server killed the process; `None` if it did not.
     pub call_end: Option<CallEnd>,
+    /// The kernel killed it because the memory limit of its cgroup was reached, as the cgroup says.
+    pub out_of_memory: bool,
     /// The context of the exec-server's span of the process; `None` if the exec-server gives this client no trace ids.
     pub trace: Option<Traceparent>,
 }
@@ -95,7 +97,7 @@ impl ProcessExit {
                 ..
             }
         );
-        Outcome::of_exit(self.status.into(), core_dumped, false, self.call_end)
+        Outcome::of_exit(self.status.into(), core_dumped, self.out_of_memory, self.call_end)
     }
 
     pub(crate) fn of(seq: u64, exited: &Exited) -> Result<Self, RunError> {
@@ -105,6 +107,7 @@ impl ProcessExit {
             status: ExitStatus::of(exited)?,
             observed_unix_ns: exited.observed_unix_ns,
             call_end: CallEnd::from_wire(exited.call_end()),
+            out_of_memory: exited.out_of_memory,
             trace: trace.and_then(|trace| Traceparent::decode_binary(&trace.traceparent)),
         })
     }

@@ -132,7 +132,10 @@ impl Exit {
                 by: None,
                 exit: Some(exit),
             },
-            stopped => Outcome::of_exit(exit, core_dumped, false, stopped.and_then(StopReason::call_end)),
+            stopped => {
+                let call_end = stopped.and_then(StopReason::call_end);
+                Outcome::of_exit(exit, core_dumped, self.out_of_memory, call_end)
+            }
         }
     }
 }
@@ -168,6 +171,7 @@ impl StopReason {
 #[cfg(test)]
 mod tests {
     use baton_proto::exec::Signaled;
+    use baton_trace::outcome::OutcomeKind;
 
     use super::*;
 
@@ -190,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_told() {
-        for out_of_memory in [false, true] {
+    fn the_client_the_record_and_the_span_are_told() {
+        for (out_of_memory, outcome) in [(false, OutcomeKind::Exited), (true, OutcomeKind::OutOfMemory)] {
             let exit = Exit {
                 seq: 3,
-                status: Some(Status::Code(0)),
+                status: Some(Status::Code(137)),
                 stopped: None,
                 out_of_memory,
                 at_unix_ns: 7,
@@ -204,6 +208,7 @@ mod tests {
                 panic!("no event")
             };
             assert_eq!(exited.out_of_memory, out_of_memory);
+            assert_eq!(exit.outcome().kind(), outcome);
         }
     }
 }
