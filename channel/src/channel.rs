@@ -1,5 +1,6 @@
 //! The client's side: a tonic channel to one exec-server, over one session that it keeps open and re-establishes.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -406,7 +407,9 @@ impl tower_service::Service<http::Request<Body>> for Channel {
             match sent {
                 Ok(started) => started.response().await,
                 Err(status) => {
-                    call.fail(&status);
+                    let source = status.source();
+                    let error = source.and_then(|source| source.downcast_ref::<ConnectError>());
+                    call.fail(&status, error.map(ConnectError::start_failure));
                     Err(status)
                 }
             }

@@ -12,6 +12,7 @@
 //!
 //! A value that only a newer version knows is read as `unknown`.
 
+mod exit;
 mod fault;
 mod markdown;
 mod start_failure;
@@ -19,8 +20,8 @@ mod start_failure;
 use baton_proto::exec::exec_error::Kind;
 
 use crate::call_end::CallEnd;
-use crate::command::CommandExit;
 
+pub use exit::CommandExit;
 pub use fault::Fault;
 pub use markdown::markdown;
 pub use start_failure::StartFailure;

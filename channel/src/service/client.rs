@@ -13,6 +13,7 @@ use baton_proto::channel::Head;
 use baton_trace::TraceId;
 use baton_trace::call::ClientStages;
 use baton_trace::command::TracedCommand;
+use baton_trace::outcome::StartFailure;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
 use baton_trace::stage;
@@ -152,9 +153,11 @@ impl Call {
         self.deadline
     }
 
-    /// Records the call as failed with `status` before it was sent.
-    pub(crate) fn fail(mut self, status: &Status) {
-        self.recording.not_sent(status);
+    /// Records the call as failed with `status` before it was sent; `failure`: why there is no session, if that is why.
+    pub(crate) fn fail(mut self, status: &Status, failure: Option<StartFailure>) {
+        if let Some(failure) = failure {
+            self.recording.not_sent(failure);
+        }
         self.recording.finish(None, status.code().into());
     }
 

@@ -4,7 +4,6 @@
 //! are clamped to the interval between the client's own stamps.
 
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +17,7 @@ use baton_trace::SpanId;
 use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::clock::ClockOffset;
 use baton_trace::command::{CallProgress, TracedCommand};
-use baton_trace::outcome::Outcome;
+use baton_trace::outcome::{Outcome, StartFailure};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
@@ -34,7 +33,6 @@ use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
 use super::session_state::StreamHandle;
-use crate::link::dial::ConnectError;
 
 /// When a connect started and when each of its steps ended, for the record of the call that waited for it.
 #[derive(Debug, Clone, Copy)]
@@ -189,16 +187,13 @@ impl Recording {
     }
 
     /// Notes why the command's call was not sent.
-    pub(super) fn not_sent(&self, status: &tonic::Status) {
+    pub(super) fn not_sent(&self, failure: StartFailure) {
         let command = self
             .draft
             .as_ref()
             .and_then(|draft| draft.details.command.as_ref());
-        let error = status
-            .source()
-            .and_then(|source| source.downcast_ref::<ConnectError>());
-        if let (Some(command), Some(error)) = (command, error) {
-            command.ended(Outcome::FailedToStart(error.start_failure()));
+        if let Some(command) = command {
+            command.ended(Outcome::FailedToStart(failure));
         }
     }
 

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Fault, Loss, Outcome, StartFailure};
+use super::{CommandExit, Fault, Loss, Outcome, StartFailure};
 use crate::call_end::CallEnd;
-use crate::command::CommandExit;
 
 /// The table in Markdown: one row per outcome and reason.
 pub fn markdown() -> String {
