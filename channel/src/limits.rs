@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+pub use baton_mux::limits::CREDIT_BATCH;
+
 /// Interval between reads of the allow-list while sessions are open, or what outlives them is watched. A session ends
 /// only when two reads in a row miss its key, or find that it has expired, because an editor may write the file in two
 /// steps; that takes at most 0.4 s.

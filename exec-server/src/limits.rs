@@ -145,23 +145,35 @@ pub const POLL_BYTES: usize = 128 * 1024;
 pub const LISTED_ARGV_BYTES: usize = 1024;
 
 /// Output that a process with a grace keeps after it was handed to the transport, as bytes on the wire: the window that
-/// Baton's client announces (1.75 MiB), the send buffer (256 KiB), and what gRPC encodes ahead. No more than this is on
-/// the way at once, so a client that attaches again has consumed what is no longer kept. A client that announces a
-/// larger window may miss output then, and is told so by a `Gap`.
+/// Baton's client announces (1.75 MiB), the send buffer (256 KiB), and what gRPC encodes ahead. What its client
+/// has not consumed stays beyond this, and the child blocks then. If the transport does not tell what the client
+/// consumes, what is no longer kept is lost to a client that announces a larger window, which is told so by a `Gap`.
 pub const KEPT_ENCODED_BYTES: usize = 2560 * 1024;
 
 /// The same output, as bytes of memory. Only a command that writes some bytes at a time, for megabytes, reaches it
-/// first, and then keeps less than [`KEPT_ENCODED_BYTES`].
+/// first, and then keeps less than [`KEPT_ENCODED_BYTES`], or blocks as with that.
 pub const KEPT_PROCESS_BYTES: usize = 2 * KEPT_ENCODED_BYTES;
 
 /// Output kept for clients that attach again, of all processes together, beside [`RETAINED_BYTES`]. [`SHARE_OF_FREE`]
-/// applies. A process whose key is over its share keeps nothing that was handed over. Blocks of buffer are at least
-/// half used, so memory is at most twice this.
+/// applies. A process whose key is over its share keeps nothing that its client has consumed. If what the clients of a
+/// key's live processes have not consumed is over the share, their pipes are not read beyond [`UNCONSUMED_MIN_BYTES`].
 pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
+
+/// Output, as bytes on the wire, that each process may have in its log and that its client has not consumed, before one
+/// more read, whatever its key keeps. It must be more than what a client that consumes everything leaves without credit,
+/// else a process could wait for ever: a batch of credit, the event in which the batch begins, and headers.
+pub const UNCONSUMED_MIN_BYTES: usize = baton_channel::limits::CREDIT_BATCH as usize + READ_BYTES + 1024;
+
+/// Bytes of kept output, of all processes together, above its share of which a key loses its oldest finished process. It
+/// is what all live processes may have that is not consumed, so a key that has only those loses none: 128 MiB, and 353
+/// KiB for each of [`MAX_PROCESSES`], 481 MiB in all. Live processes may reach it after finished ones did: twice this is
+/// the worst case. Blocks of buffer are at least half used, so memory is at most twice that again. Output in single
+/// bytes takes up to nine times the memory of its bytes on the wire, and counts so.
+pub const KEPT_UNCONSUMED_BYTES: usize = KEPT_BYTES + MAX_PROCESSES * (UNCONSUMED_MIN_BYTES + READ_BYTES);
 
 /// Finished processes that are kept for a client that attaches again: it may have lost their last events. They are kept
 /// for their grace, at most [`FINISHED_FOR`]. [`SHARE_OF_FREE`] applies, and beyond its share a key's oldest one is
-/// dropped. Protects memory: some 6 KiB each beside [`KEPT_BYTES`], 48 MiB in all.
+/// dropped. Protects memory: some 6 KiB each beside [`KEPT_UNCONSUMED_BYTES`], 48 MiB in all.
 pub const KEPT_PROCESSES: usize = 8192;
 
 /// Calls that watch one process. Protects the process's driver, which wakes each of them for each event.

@@ -11,7 +11,9 @@
 //!   silence;
 //! * output that was not handed over is evicted only under [`OnFull::Drop`];
 //! * output that was handed over is evicted oldest first, and only when what was handed over after it reaches a limit of
-//!   [`Keep`];
+//!   [`Keep`], or another process needs the room;
+//! * under [`OnFull::Block`], while the transport tells what the client [has consumed](EventLog::consumed), output that
+//!   it has not consumed is never evicted;
 //! * while output is appended only when there is room, and no more than [`READ_BYTES`] of it, the log never holds more
 //!   output that was not handed over than the capacity;
 //! * Started, Exited and Closed are always taken, and only discarded: an exit never waits for room, and a reader that
@@ -73,7 +75,12 @@ struct Logged {
     event: ProcessEvent,
     /// When it was appended.
     at: Instant,
+    /// The bytes of the attached call's response up to the end of this event; [`NOT_HANDED`] before.
+    end: u64,
 }
+
+/// The event was not handed to the call that is attached.
+const NOT_HANDED: u64 = u64::MAX;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -92,6 +99,16 @@ pub struct EventLog {
     last: u64,
     /// Everything up to here was handed over.
     handed: u64,
+    /// The transport tells what the client has consumed.
+    is_counted: bool,
+    /// The client has consumed everything up to here, which was handed over.
+    consumed: u64,
+    /// Of `handed_bytes`, the output after `consumed`.
+    unconsumed_bytes: usize,
+    /// The same output, on the wire.
+    unconsumed_encoded: usize,
+    /// The bytes of the attached call's response so far.
+    sent: u64,
     acknowledged: u64,
 }
 
@@ -109,6 +126,11 @@ impl EventLog {
             keep: Keep::default(),
             last: 0,
             handed: 0,
+            is_counted: false,
+            consumed: 0,
+            unconsumed_bytes: 0,
+            unconsumed_encoded: 0,
+            sent: 0,
             acknowledged: 0,
         }
     }
@@ -145,7 +167,11 @@ impl EventLog {
             while self.waiting_bytes() + cost > self.capacity && self.evict_oldest_after(self.handed) {}
         }
         self.bytes += cost;
-        self.events.push_back(Logged { event, at });
+        self.events.push_back(Logged {
+            event,
+            at,
+            end: NOT_HANDED,
+        });
         self.last
     }
 
@@ -192,14 +218,87 @@ impl EventLog {
         {
             self.handed_bytes += cost(event);
             self.handed_encoded += encoded(event);
+            self.unconsumed_bytes += cost(event);
+            self.unconsumed_encoded += encoded(event);
         }
         self.handed = to;
         while self.handed_encoded > self.keep.encoded || self.handed_bytes > self.keep.memory {
-            if !self.evict_oldest_after(0) {
+            if !self.evict_handed() {
                 break;
             }
         }
         !had_room && self.has_room()
+    }
+
+    /// A call begins whose client has everything up to `seq`. `is_counted`: its transport tells what the client
+    /// consumes. Returns as [`hand_over`](Self::hand_over).
+    pub fn begin_call(&mut self, seq: u64, is_counted: bool) -> bool {
+        let has_made_room = self.received(seq);
+        self.unconsume_after(seq);
+        self.is_counted = is_counted;
+        self.sent = 0;
+        for logged in &mut self.events {
+            logged.end = NOT_HANDED;
+        }
+        has_made_room
+    }
+
+    /// The client of the new call does not have what that of an earlier one has consumed after `seq`.
+    fn unconsume_after(&mut self, seq: u64) {
+        let (begin, end) = (self.index_after(seq), self.index_after(self.consumed));
+        if begin < end {
+            for Logged { event, .. } in self.events.range(begin..end) {
+                if is_output(event) {
+                    self.unconsumed_bytes += cost(event);
+                    self.unconsumed_encoded += encoded(event);
+                }
+            }
+            self.consumed = seq;
+        }
+    }
+
+    /// The client has everything up to `seq`. Returns as [`hand_over`](Self::hand_over).
+    pub fn received(&mut self, seq: u64) -> bool {
+        let has_made_room = self.hand_over(seq);
+        self.consume_while(|logged| logged.event.seq <= seq);
+        has_made_room
+    }
+
+    /// An event about the call goes before the next one of the process.
+    pub fn tell(&mut self, event: &ProcessEvent) {
+        self.sent += encoded(event) as u64;
+    }
+
+    /// As [`hand_over`](Self::hand_over), to the attached call, whose response now ends with this event.
+    pub fn hand_to_call(&mut self, seq: u64) -> bool {
+        if self.keep != Keep::default() {
+            let index = self.index_after(seq - 1);
+            if let Some(logged) = self.events.get_mut(index) {
+                self.sent += encoded(&logged.event) as u64;
+                logged.end = self.sent;
+            }
+        }
+        self.hand_over(seq)
+    }
+
+    /// The client has consumed this many bytes of the attached call's response.
+    pub fn consumed(&mut self, bytes: u64) {
+        self.consume_while(|logged| logged.end <= bytes);
+    }
+
+    /// Whether output is held back until the client has consumed it.
+    pub fn holds_unconsumed(&self) -> bool {
+        self.is_counted && self.keep != Keep::default() && self.on_full == OnFull::Block
+    }
+
+    /// Bytes of memory of output that was handed over, and that the client has not consumed.
+    pub fn unconsumed_bytes(&self) -> usize {
+        self.unconsumed_bytes
+    }
+
+    /// The same output as bytes on the wire. An event that was consumed in part counts as a whole.
+    pub fn unconsumed_encoded(&self) -> usize {
+        self.unconsumed_encoded
     }
 
     /// Removes all events up to and including `seq`. Returns as [`hand_over`](Self::hand_over).
@@ -213,9 +312,9 @@ impl EventLog {
         !had_room && self.has_room()
     }
 
-    /// Evicts all output that was handed over, because other processes need the memory.
+    /// Evicts all output that was handed over and may be evicted, because other processes need the memory.
     pub fn evict_handed_over(&mut self) {
-        while self.handed_bytes > 0 && self.evict_oldest_after(0) {}
+        while self.handed_bytes > 0 && self.evict_handed() {}
     }
 
     /// Stores that the client has consumed everything up to `seq`. An older acknowledgement changes nothing.
@@ -269,6 +368,28 @@ impl EventLog {
         self.events.partition_point(|logged| logged.event.seq <= seq)
     }
 
+    /// Evicts the oldest output that was handed over, if it may be evicted.
+    fn evict_handed(&mut self) -> bool {
+        let is_held = self.holds_unconsumed() && self.handed_bytes == self.unconsumed_bytes;
+        !is_held && self.evict_oldest_after(0)
+    }
+
+    /// The client has consumed the events that were handed over, from the first one on, for which this is true.
+    fn consume_while(&mut self, is_consumed: impl Fn(&Logged) -> bool) {
+        let begin = self.index_after(self.consumed);
+        for logged in self.events.range(begin..) {
+            let event = &logged.event;
+            if event.seq > self.handed || !is_consumed(logged) {
+                break;
+            }
+            self.consumed = event.seq;
+            if is_output(event) {
+                self.unconsumed_bytes -= cost(event);
+                self.unconsumed_encoded -= encoded(event);
+            }
+        }
+    }
+
     /// Evicts the oldest output after `seq`, if there is any. With 0 at most two events without output are before it.
     fn evict_oldest_after(&mut self, seq: u64) -> bool {
         let begin = self.index_after(seq);
@@ -287,6 +408,10 @@ impl EventLog {
         if is_output(event) && event.seq <= self.handed {
             self.handed_bytes -= cost(event);
             self.handed_encoded -= encoded(event);
+            if event.seq > self.consumed {
+                self.unconsumed_bytes -= cost(event);
+                self.unconsumed_encoded -= encoded(event);
+            }
         }
     }
 }

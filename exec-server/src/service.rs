@@ -111,6 +111,14 @@ impl<B: Backend> ExecService<B> {
         self
     }
 
+    /// Sets how much output is kept for clients that attach again, in place of
+    /// [`KEPT_BYTES`](crate::limits::KEPT_BYTES), for all clones. For tests.
+    #[doc(hidden)]
+    pub fn kept_bytes(self, bytes: usize) -> Self {
+        self.processes.table.set_kept_bytes(bytes);
+        self
+    }
+
     /// Sets where a process in its grace is watched, so that it is killed when its client's key is revoked. Without it
     /// such a process lives until its grace ends. Clones that exist already keep theirs.
     pub fn revocations(mut self, revocations: Revocations) -> Self {

@@ -17,12 +17,14 @@ use baton_proto::limits::RECEIVED_MAX;
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::stage::exec::PROCESS;
 use baton_trace::w3c::TraceContext;
+use prost::Message as _;
 use support::{Call, Host, eventually, start};
 use tonic::{Code, Status};
 
 with_each_spawn_method! {
     what_was_on_the_way_comes_again_and_the_rest_follows,
     bulk_output_arrives_whole_over_many_losses,
+    output_that_is_not_consumed_is_kept_whatever_the_key_keeps,
     input_goes_on_where_the_process_took_it,
     a_process_tells_what_it_has_taken_of_its_input,
     a_second_call_ends_the_first_which_kills_nothing_any_more,
@@ -63,6 +65,8 @@ struct Client<'a> {
     /// `None` while it is lost.
     call: Option<Call>,
     end: CallEndCell,
+    /// The bytes of the call's response that were read.
+    consumed: u64,
     last: u64,
     stdout: Vec<u8>,
     code: Option<exited::Status>,
@@ -71,13 +75,14 @@ struct Client<'a> {
 
 impl<'a> Client<'a> {
     async fn start(host: &'a Host, start: Start) -> Self {
-        let end = CallEndCell::default();
+        let end = CallEndCell::counting();
         host.ends_by(end.clone());
         Self {
             host,
             call: Some(host.run(start.clone()).await.unwrap()),
             start,
             end,
+            consumed: 0,
             last: 0,
             stdout: Vec::new(),
             code: None,
@@ -88,7 +93,10 @@ impl<'a> Client<'a> {
     /// The next event, checked; `None` at the end.
     async fn next(&mut self) -> Option<Kind> {
         let call = self.call.as_mut().expect("lost");
-        let ProcessEvent { seq, kind } = call.events.message().await.unwrap()?;
+        let event = call.events.message().await.unwrap()?;
+        self.consumed += 5 + event.encoded_len() as u64;
+        self.end.set_consumed(self.consumed);
+        let ProcessEvent { seq, kind } = event;
         if seq > 0 {
             assert_eq!(seq, self.last + 1);
             self.last = seq;
@@ -122,7 +130,7 @@ impl<'a> Client<'a> {
 
     /// Attaches. A call that is not lost ends.
     async fn attach(&mut self) -> Attached {
-        self.end = CallEndCell::default();
+        (self.end, self.consumed) = (CallEndCell::counting(), 0);
         self.host.ends_by(self.end.clone());
         let attach = after(&self.start, self.last);
         self.call = Some(self.host.attach(attach).await.unwrap());
@@ -207,6 +215,28 @@ async fn bulk_output_arrives_whole_over_many_losses(method: SpawnMethod) {
         expected.len()
     );
     assert_eq!(status, exited::Status::Code(0));
+}
+
+async fn output_that_is_not_consumed_is_kept_whatever_the_key_keeps(method: SpawnMethod) {
+    const BYTES: usize = 1_000_000;
+    let host = Host::with(support::service(method).kept_bytes(256 * 1024)).await;
+    let bulk = format!("head -c {BYTES} /dev/zero");
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = Client::start(&host, graced(&["sh", "-c", &bulk])).await;
+        client.read(1).await;
+        clients.push(client);
+    }
+    // A client of another key is not held up by those.
+    host.calls_as(2);
+    let other = Client::start(&host, graced(&["sh", "-c", &bulk])).await;
+    assert_eq!(other.finish().await.0.len(), BYTES);
+    host.calls_as(1);
+    clients.iter_mut().for_each(Client::lose);
+    for mut client in clients {
+        client.attach().await;
+        assert_eq!(client.finish().await.0.len(), BYTES);
+    }
 }
 
 async fn input_goes_on_where_the_process_took_it(method: SpawnMethod) {

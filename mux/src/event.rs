@@ -34,6 +34,8 @@ pub enum Event {
     /// The stream's `Trailers` are handed to the link. The stamps are those of the last data frame; for an answer
     /// without data only `sealed` is set, to that of the `Trailers`. The stream may already be removed.
     Answered(StreamId, SentStamps),
+    /// The peer has consumed this many bytes of the response's `Data`, all told, as its credit says (server only).
+    Consumed(StreamId, u64),
     /// The peer takes no further stream.
     GoAway(go_away::Reason),
 }

@@ -46,6 +46,8 @@ pub(crate) struct Stream {
     pub(crate) credit: u32,
     /// The window that the peer announced.
     pub(crate) send_window: u32,
+    /// Bytes that the peer has granted again, which it has consumed.
+    pub(crate) consumed: u64,
     /// The last item is queued.
     pub(crate) send_closed: bool,
     /// The producer waits for room.
@@ -133,6 +135,7 @@ impl Stream {
             queued_bytes: 0,
             credit: send_window,
             send_window,
+            consumed: 0,
             send_closed: false,
             wants_room: false,
             data_in_message: None,

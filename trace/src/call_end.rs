@@ -6,9 +6,14 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::time::Instant;
 
 use baton_proto::exec as wire;
+
+use self::consumed::ConsumedBytes;
+
+mod consumed;
 
 /// Why a call was cut short, as the server observed it.
 ///
@@ -121,19 +126,51 @@ impl fmt::Display for CallEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallDeadline(pub Instant);
 
-/// Holds why one call ended, once it is known. Clones share it.
+/// Holds why one call ended, once it is known, and how many bytes of its response the peer has consumed. Clones share
+/// it. One allocation holds both, because every call has one.
 #[derive(Debug, Clone, Default)]
-pub struct CallEndCell(Arc<OnceLock<CallEnd>>);
+pub struct CallEndCell(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    end: OnceLock<CallEnd>,
+    consumed: ConsumedBytes,
+}
 
 impl CallEndCell {
+    /// The cell of a call whose transport tells what its peer consumes; nothing so far.
+    pub fn counting() -> Self {
+        let cell = Self::default();
+        cell.set_consumed(0);
+        cell
+    }
+
     /// Sets why the call ended. Later calls have no effect.
     pub fn set(&self, end: CallEnd) {
-        let _ = self.0.set(end);
+        let _ = self.0.end.set(end);
     }
 
     /// Why the call was cut short; `None` while it is open, and if it was answered.
     pub fn get(&self) -> Option<CallEnd> {
-        self.0.get().copied()
+        self.0.end.get().copied()
+    }
+
+    /// Sets the bytes of the response that the peer has consumed so far, and wakes the task that waits for it. One
+    /// atomic store and one load; a lock only if a task waits.
+    pub fn set_consumed(&self, bytes: u64) {
+        self.0.consumed.set(bytes);
+    }
+
+    /// The bytes of the response that the peer has consumed, as told by its credit, which comes in batches. They stop
+    /// when the call ends. `None` if the transport does not tell.
+    pub fn consumed(&self) -> Option<u64> {
+        self.0.consumed.get()
+    }
+
+    /// Wakes `task` once when the peer has consumed more. The caller reads [`consumed`](Self::consumed) again after
+    /// this. One task at a time.
+    pub fn wake_when_consumed(&self, task: &Waker) {
+        self.0.consumed.wake_when_more(task);
     }
 }
 

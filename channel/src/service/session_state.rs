@@ -96,7 +96,7 @@ struct ServedCall {
     task: Option<AbortHandle>,
     /// The server's record, completed when the writer has sealed the trailers.
     draft: Option<Box<ServerDraft>>,
-    /// Tells the handler and its process why the call was cut short.
+    /// Tells the handler and its process why the call was cut short, and what its peer has consumed.
     end: CallEndCell,
 }
 
@@ -250,7 +250,10 @@ impl SessionState {
         let mut state = self.lock();
         let id = state.opened.pop_front()?;
         // A reset that arrives before the task is registered must find the call.
-        let call = ServedCall::default();
+        let call = ServedCall {
+            end: CallEndCell::counting(),
+            ..ServedCall::default()
+        };
         let end = call.end.clone();
         state.calls.insert(id, call);
         Some(StreamHandle {
@@ -365,6 +368,11 @@ impl SessionState {
                 Event::Answered(id, sent) => {
                     if let Some(draft) = state.calls.remove(&id).and_then(|call| call.draft) {
                         draft.complete(&sent);
+                    }
+                }
+                Event::Consumed(id, bytes) => {
+                    if let Some(call) = state.calls.get(&id) {
+                        call.end.set_consumed(bytes);
                     }
                 }
                 Event::GoAway(reason) => {

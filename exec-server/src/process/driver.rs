@@ -191,7 +191,14 @@ pub(crate) async fn run<B: Backend>(
     let deadline = deadline.map(|CallDeadline(at)| at);
     let has_grace = !grace.is_zero();
     let grace = Grace::new(grace, deadline);
-    state.starts(group.pid(), exec.clone(), grace, kill_grace, on_full);
+    state.starts(
+        group.pid(),
+        exec.clone(),
+        grace,
+        kill_grace,
+        on_full,
+        end.as_ref(),
+    );
     let mut driver = Driver::<B> {
         exec,
         group,

@@ -3,19 +3,43 @@
 //!
 //! The pipes of a process whose client is over its share of the first are not read, and its child blocks, as with a full
 //! log. Each process may always retain one read, so that a client's other commands cannot stop a command whose output
-//! is read. A process whose client is over its share of the second keeps nothing: nobody waits for it.
+//! is read. A process whose client is over its share of the second keeps nothing that its client has consumed. If what
+//! the clients of a key have not consumed is over the share, its pipes are not read either, beyond
+//! [`UNCONSUMED_MIN_BYTES`](crate::limits::UNCONSUMED_MIN_BYTES).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use super::shares::{ClientUsage, Resource, may_take};
-use crate::limits::{KEPT_BYTES, RETAINED_BYTES, RETAINED_MIN_BYTES};
+use crate::limits::{KEPT_BYTES, KEPT_UNCONSUMED_BYTES, RETAINED_BYTES, RETAINED_MIN_BYTES};
 
 /// The bytes that all processes keep after they were handed over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KeepBudget {
     taken: AtomicUsize,
+    /// Of `taken`, what the clients of live processes have not consumed.
+    unconsumed: AtomicUsize,
+    /// [`KEPT_BYTES`], and less in tests.
+    limit: AtomicUsize,
+    waiting: WaitingDrivers,
+}
+
+impl Default for KeepBudget {
+    fn default() -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            unconsumed: AtomicUsize::new(0),
+            limit: AtomicUsize::new(KEPT_BYTES),
+            waiting: WaitingDrivers::default(),
+        }
+    }
+}
+
+impl KeepBudget {
+    pub(super) fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The bytes that one process keeps. Dropping it returns all of them.
@@ -24,6 +48,7 @@ pub(super) struct KeptBytes {
     budget: Arc<KeepBudget>,
     client: Arc<ClientUsage>,
     bytes: usize,
+    unconsumed: usize,
 }
 
 impl KeptBytes {
@@ -32,7 +57,39 @@ impl KeptBytes {
             budget,
             client,
             bytes: 0,
+            unconsumed: 0,
         }
+    }
+
+    /// Sets the bytes of a live process that its client has not consumed.
+    pub(super) fn set_unconsumed(&mut self, bytes: usize) {
+        if bytes == self.unconsumed {
+            return;
+        }
+        let is_less = bytes < self.unconsumed;
+        self.client.give_back(Resource::UnconsumedBytes, self.unconsumed);
+        self.client.take(Resource::UnconsumedBytes, bytes);
+        self.budget.unconsumed.fetch_add(bytes, Ordering::SeqCst);
+        // Before the check for waiting drivers: see `may_hold_more`.
+        self.budget
+            .unconsumed
+            .fetch_sub(self.unconsumed, Ordering::SeqCst);
+        self.unconsumed = bytes;
+        if is_less {
+            self.budget.waiting.wake();
+        }
+    }
+
+    /// Whether the clients of this key may have more output that they have not consumed.
+    pub(super) fn may_hold_more(&self) -> bool {
+        let taken = self.budget.unconsumed.load(Ordering::SeqCst);
+        let own = self.client.holds(Resource::UnconsumedBytes);
+        may_take(own, taken, self.budget.limit.load(Ordering::Relaxed))
+    }
+
+    /// Wakes `driver` when bytes that were not consumed are returned. The caller checks again after this.
+    pub(super) fn await_room(&self, driver: Waker) {
+        self.budget.waiting.add(driver);
     }
 
     /// Sets the bytes that the process keeps.
@@ -49,14 +106,24 @@ impl KeptBytes {
 
     /// Whether the client keeps more than its share.
     pub(super) fn is_over(&self) -> bool {
+        self.is_over_share_of(self.budget.limit.load(Ordering::Relaxed))
+    }
+
+    /// Whether the client keeps more than all processes that it may have at once.
+    pub(super) fn is_over_all(&self) -> bool {
+        self.is_over_share_of(KEPT_UNCONSUMED_BYTES)
+    }
+
+    fn is_over_share_of(&self, limit: usize) -> bool {
         let taken = self.budget.taken.load(Ordering::Relaxed);
-        !may_take(self.client.holds(Resource::KeptBytes), taken, KEPT_BYTES)
+        !may_take(self.client.holds(Resource::KeptBytes), taken, limit)
     }
 }
 
 impl Drop for KeptBytes {
     fn drop(&mut self) {
         self.set(0);
+        self.set_unconsumed(0);
     }
 }
 
@@ -64,8 +131,13 @@ impl Drop for KeptBytes {
 #[derive(Debug, Default)]
 pub(super) struct RetentionBudget {
     taken: AtomicUsize,
-    /// The drivers that wait for room.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: WaitingDrivers,
+}
+
+/// The drivers that wait for room in a budget.
+#[derive(Debug, Default)]
+struct WaitingDrivers {
+    drivers: Mutex<Vec<Waker>>,
     is_awaited: AtomicBool,
 }
 
@@ -97,9 +169,7 @@ impl RetainedBytes {
             self.client.give_back(Resource::RetainedBytes, less);
             // Before the check for waiting drivers: see `has_room`.
             self.budget.taken.fetch_sub(less, Ordering::SeqCst);
-            if self.budget.is_awaited.load(Ordering::SeqCst) {
-                self.budget.wake();
-            }
+            self.budget.waiting.wake();
         }
         self.bytes = bytes;
     }
@@ -110,7 +180,7 @@ impl RetainedBytes {
             return true;
         }
         if let Some(driver) = driver {
-            self.budget.await_room(driver.clone());
+            self.budget.waiting.add(driver.clone());
         }
         // Bytes that were returned before the driver was listed have not woken it.
         self.may_read()
@@ -132,22 +202,26 @@ impl Drop for RetainedBytes {
     }
 }
 
-impl RetentionBudget {
-    fn await_room(&self, driver: Waker) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|waker| waker.will_wake(&driver)) {
-            waiting.push(driver);
+impl WaitingDrivers {
+    fn add(&self, driver: Waker) {
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !drivers.iter().any(|waker| waker.will_wake(&driver)) {
+            drivers.push(driver);
         }
         self.is_awaited.store(true, Ordering::SeqCst);
     }
 
+    /// Wakes all of them. A lock only if there is one.
     fn wake(&self) {
-        let waiting = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_awaited.load(Ordering::SeqCst) {
+            return;
+        }
+        let drivers = {
+            let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
             self.is_awaited.store(false, Ordering::SeqCst);
-            std::mem::take(&mut *waiting)
+            std::mem::take(&mut *drivers)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        drivers.into_iter().for_each(Waker::wake);
     }
 }
 

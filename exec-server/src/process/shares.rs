@@ -35,6 +35,8 @@ pub(super) struct ClientUsage {
     retained_bytes: AtomicUsize,
     /// Bytes of output that is kept after it was handed over.
     kept_bytes: AtomicUsize,
+    /// Of `kept_bytes`, those of live processes that the client has not consumed.
+    unconsumed_bytes: AtomicUsize,
     /// Finished processes that are kept.
     kept_processes: AtomicUsize,
 }
@@ -46,6 +48,7 @@ pub(super) enum Resource {
     ProcessIds,
     RetainedBytes,
     KeptBytes,
+    UnconsumedBytes,
     KeptProcesses,
 }
 
@@ -56,6 +59,7 @@ impl ClientUsage {
             Resource::ProcessIds => &self.process_ids,
             Resource::RetainedBytes => &self.retained_bytes,
             Resource::KeptBytes => &self.kept_bytes,
+            Resource::UnconsumedBytes => &self.unconsumed_bytes,
             Resource::KeptProcesses => &self.kept_processes,
         }
     }

@@ -30,9 +30,14 @@ use super::retention::{KeptBytes, RetainedBytes};
 use super::signal::{ClientSignal, PendingSignals};
 use super::stop::Stop;
 use crate::error::{AttachError, RequestError};
-use crate::limits::{KEPT_ENCODED_BYTES, KEPT_PROCESS_BYTES, LOG_BYTES, STDIN_TOLD_BYTES, WATCHERS_MAX};
+use crate::limits::{
+    KEPT_ENCODED_BYTES, KEPT_PROCESS_BYTES, LOG_BYTES, STDIN_TOLD_BYTES, UNCONSUMED_MIN_BYTES, WATCHERS_MAX,
+};
 use crate::log::{EventLog, Keep, Next, OnFull};
 use crate::termination::{Close, Exit, StopReason, Termination};
+
+#[cfg(test)]
+mod tests;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -52,6 +57,10 @@ struct Inner {
     retained: RetainedBytes,
     /// The output that is kept after it was handed over.
     kept: KeptBytes,
+    /// Tells what the client of the attached call has consumed; set only with a grace.
+    consumed: Option<CallEndCell>,
+    /// The driver waits until the client has consumed more.
+    awaits_consumption: bool,
     /// The lease of the call that is attached, or was attached last.
     lease: Lease,
     /// A call that has attached, until the driver takes its requests.
@@ -170,6 +179,8 @@ impl ProcessState {
                 log: EventLog::new(LOG_BYTES, OnFull::Block),
                 retained,
                 kept,
+                consumed: None,
+                awaits_consumption: false,
                 lease: Lease::default(),
                 attaching: None,
                 has_terminal: false,
@@ -256,6 +267,7 @@ impl ProcessState {
         grace: Grace,
         kill_grace: Duration,
         on_full: OnFull,
+        consumed: Option<&CallEndCell>,
     ) {
         let mut inner = self.lock();
         inner.log.set_on_full(on_full);
@@ -265,6 +277,7 @@ impl ProcessState {
                 encoded: KEPT_ENCODED_BYTES,
                 memory: KEPT_PROCESS_BYTES,
             });
+            inner.begin_call(0, consumed.cloned());
         }
         inner.grace = grace;
         inner.stop.set_kill_grace(kill_grace);
@@ -288,7 +301,12 @@ impl ProcessState {
     /// A client that polls has everything up to `seq`. While no call is attached, this makes room for more.
     pub(super) fn polled(&self, seq: u64) {
         let mut inner = self.lock();
-        if inner.grace.ends().is_some() && inner.hand_over(seq) {
+        if inner.grace.ends().is_none() {
+            return;
+        }
+        let has_made_room = inner.log.received(seq);
+        inner.count();
+        if has_made_room || inner.awaits_consumption {
             wake(inner.driver.take());
         }
     }
@@ -314,6 +332,7 @@ impl ProcessState {
         inner.check_reader(seq)?;
         inner.lease = Lease(inner.lease.0 + 1);
         let lease = inner.lease;
+        inner.begin_call(seq, end.clone());
         inner.grace.stop();
         inner.stdin.told = inner.stdin.taken;
         inner.attached = None;
@@ -414,9 +433,9 @@ impl ProcessState {
         is_kept.then(|| inner.grace.limit())
     }
 
-    /// Whether this client keeps more output than its share.
+    /// Whether this client keeps more output than the processes that it may have at once.
     pub(super) fn keeps_too_much(&self) -> bool {
-        self.lock().kept.is_over()
+        self.lock().kept.is_over_all()
     }
 
     /// Appends `Started` if it is not in the log, and wakes the response stream. Returns false if the process has not
@@ -480,8 +499,9 @@ impl ProcessState {
 
     /// Whether a pipe may be read. If not, the driver is woken when it may.
     pub(super) fn has_room(&self) -> bool {
-        let inner = self.lock();
-        inner.is_abandoned() || inner.log.has_room() && inner.retained.has_room(inner.driver.as_ref())
+        let mut inner = self.lock();
+        inner.is_abandoned()
+            || inner.log.has_room() && inner.retained.has_room(inner.driver.as_ref()) && inner.may_hold_more()
     }
 
     /// The driver's orders. `cx` is woken when they change, and when there is room again.
@@ -519,20 +539,23 @@ impl ProcessState {
             return Poll::Ready(Some(Err(failure)));
         }
         if let Some(event) = inner.about_call(cursor) {
+            inner.log.tell(&event);
             return Poll::Ready(Some(Ok(event)));
         }
         if cursor.is_attached {
             match inner.log.next_after(cursor.seen) {
                 Some(Next::Event(event)) => {
                     cursor.seen = event.seq;
-                    if inner.hand_over(event.seq) {
+                    if inner.hand_over(event.seq) || inner.awaits_consumption {
                         wake(inner.driver.take());
                     }
                     return Poll::Ready(Some(Ok(event)));
                 }
                 Some(Next::Gap { first }) if !inner.is_abandoned() => {
                     cursor.seen = first - 1;
-                    return Poll::Ready(Some(Ok(unnumbered(Kind::Gap(Gap { first_seq: first })))));
+                    let gap = unnumbered(Kind::Gap(Gap { first_seq: first }));
+                    inner.log.tell(&gap);
+                    return Poll::Ready(Some(Ok(gap)));
                 }
                 Some(Next::Gap { .. }) | None => {}
             }
@@ -755,11 +778,67 @@ impl Inner {
         Some(unnumbered(Kind::StdinTaken(StdinTaken { offset })))
     }
 
-    /// As [`EventLog::hand_over`].
+    /// As [`EventLog::hand_to_call`].
     fn hand_over(&mut self, seq: u64) -> bool {
-        let has_made_room = self.log.hand_over(seq);
+        self.consume();
+        let has_made_room = self.log.hand_to_call(seq);
         self.count();
         has_made_room
+    }
+
+    /// A call is attached whose client has everything up to `seq`. The caller wakes the driver.
+    fn begin_call(&mut self, seq: u64, consumed: Option<CallEndCell>) {
+        self.consumed = consumed.filter(|cell| cell.consumed().is_some());
+        self.log.begin_call(seq, self.consumed.is_some());
+        self.count();
+    }
+
+    /// Takes over what the client has consumed.
+    fn consume(&mut self) {
+        if let Some(bytes) = self.consumed.as_ref().and_then(CallEndCell::consumed) {
+            self.log.consumed(bytes);
+        }
+    }
+
+    /// Whether a pipe may be read, as far as the client's consumption is concerned. If not, the driver is woken when it
+    /// may.
+    ///
+    /// This cannot deadlock: a process with a client that consumes everything is read again, whatever the budget is and
+    /// whatever other processes do.
+    /// 1. What waits in the log is taken by the transport, because its client consumes, so `waiting_bytes` become less
+    ///    than the headers of `Started` and `Exited`. Each event that is taken wakes the driver.
+    /// 2. The client then consumes everything that was sent. It holds back less than one batch of credit
+    ///    ([`CREDIT_BATCH`](baton_channel::limits::CREDIT_BATCH)), and each `Credit` wakes the driver.
+    /// 3. So less than one batch, and the rest of an event that begins before it, counts as not consumed. Together with
+    ///    the headers that is less than [`UNCONSUMED_MIN_BYTES`], which a process may always have.
+    fn may_hold_more(&mut self) -> bool {
+        self.awaits_consumption = false;
+        if self.holds_enough_room() {
+            return true;
+        }
+        let Some(driver) = self.driver.clone() else {
+            // It was woken since its turn began, and asks again.
+            return false;
+        };
+        if let Some(cell) = &self.consumed {
+            cell.wake_when_consumed(&driver);
+        }
+        self.kept.await_room(driver);
+        // What happened before the driver was listed has not woken it.
+        self.awaits_consumption = !self.holds_enough_room();
+        !self.awaits_consumption
+    }
+
+    fn holds_enough_room(&mut self) -> bool {
+        if !self.log.holds_unconsumed() {
+            return true;
+        }
+        self.consume();
+        self.count();
+        self.log.unconsumed_encoded() + self.log.waiting_bytes() < UNCONSUMED_MIN_BYTES
+            || self.log.unconsumed_encoded() < KEPT_ENCODED_BYTES
+                && self.log.unconsumed_bytes() < KEPT_PROCESS_BYTES
+                && self.kept.may_hold_more()
     }
 
     /// Where full logs drop output and no call is attached, all output is only kept.
@@ -792,8 +871,11 @@ impl Inner {
         self.kept.set(self.log.kept_bytes());
         if self.log.kept_bytes() > 0 && self.kept.is_over() {
             self.log.evict_handed_over();
-            self.kept.set(0);
+            self.kept.set(self.log.kept_bytes());
         }
+        let is_live = self.is_open() && self.log.holds_unconsumed();
+        self.kept
+            .set_unconsumed(if is_live { self.log.unconsumed_bytes() } else { 0 });
     }
 }
 

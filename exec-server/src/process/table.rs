@@ -92,6 +92,11 @@ impl ProcessTable {
         }
     }
 
+    /// As [`ExecService::kept_bytes`](crate::ExecService::kept_bytes).
+    pub(crate) fn set_kept_bytes(&self, bytes: usize) {
+        self.keeping.set_limit(bytes);
+    }
+
     /// Takes an id and a slot for a process that is about to be spawned, unless this start repeats an earlier one. `user`
     /// is the one that the process runs as, where it is not the server's own.
     pub(super) fn register(

@@ -241,6 +241,10 @@ impl Mux {
             .checked_add(credit)
             .filter(|credit| *credit <= stream.send_window)
             .ok_or(MuxError::Limit("Credit beyond the window"))?;
+        stream.consumed += u64::from(credit);
+        if self.role == Role::Server {
+            self.events.push_back(Event::Consumed(id, stream.consumed));
+        }
         if stream.can_send() {
             self.schedule.activate(id);
         }

@@ -202,6 +202,33 @@ fn an_answer_of_a_released_stream_is_reported_with_its_stamps() {
 }
 
 #[test]
+fn a_server_is_told_what_its_peer_has_consumed_of_an_answer() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    let bytes = vec![7; limits::CREDIT_BATCH as usize + 100];
+    pair.server
+        .send_data(pair.now.instant, id, bytes.into(), false)
+        .unwrap();
+    let mut received = 0;
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        pair.settle();
+        while let Received::Data(data) = pair.client.receive(id) {
+            received += data.len() as u64;
+        }
+        while let Some(event) = pair.server.poll_event() {
+            told.extend(matches!(event, Event::Consumed(..)).then_some(event));
+        }
+    }
+    assert_eq!(received, u64::from(limits::CREDIT_BATCH) + 100);
+    let [Event::Consumed(of, consumed)] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(of, id);
+    assert!((u64::from(limits::CREDIT_BATCH)..=received).contains(&consumed), "{consumed}");
+}
+
+#[test]
 fn an_answer_wakes_a_producer_that_waits_for_room() {
     let mut pair = Pair::new();
     let id = pair.exchange();
