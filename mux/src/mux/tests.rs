@@ -225,7 +225,10 @@ fn a_server_is_told_what_its_peer_has_consumed_of_an_answer() {
         panic!("{told:?}");
     };
     assert_eq!(of, id);
-    assert!((u64::from(limits::CREDIT_BATCH)..=received).contains(&consumed), "{consumed}");
+    assert!(
+        (u64::from(limits::CREDIT_BATCH)..=received).contains(&consumed),
+        "{consumed}"
+    );
 }
 
 #[test]
