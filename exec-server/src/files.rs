@@ -4,7 +4,7 @@
 //! ```text
 //! request ──► checked (request, place) ──► a slot of the client's share, then a thread ──► answer
 //!                  one answer within a deadline: lookups ──► stat, find_up, mkdir
-//!                  many messages, at the client's pace: transfers ──► list, read, write, search
+//!                  many messages, at the client's pace: transfers ──► list, read, read_many, write, search
 //! ```
 //!
 //! An allowed client may run any command, so the service shows it nothing more. A client with a forced command may not,
@@ -22,9 +22,11 @@ mod mkdir;
 mod part;
 mod place;
 mod read;
+mod read_many;
 mod request;
 mod search;
 mod stat;
+mod threads;
 mod transfers;
 mod write;
 
@@ -34,24 +36,25 @@ use baton_channel::allow::Peer;
 use baton_channel::key::PublicKey;
 use baton_proto::files::{
     FindUpRequest, FindUpResponse, GlobRequest, GlobResponse, GrepRequest, GrepResponse, HashRequest,
-    HashResponse, ListPage, ListRequest, MkdirRequest, MkdirResponse, ReadRequest, ReadResponse, StatRequest,
-    StatResponse, WriteRequest, WriteResponse, write_request,
+    HashResponse, ListPage, ListRequest, MkdirRequest, MkdirResponse, ReadManyRequest, ReadManyResponse,
+    ReadRequest, ReadResponse, StatRequest, StatResponse, WriteRequest, WriteResponse, write_request,
 };
 use baton_proto::limits::WRITE_REQUEST_MAX;
 use baton_rpc::files::files_server::{Files, FilesServer};
+use futures_util::FutureExt as _;
 use futures_util::stream::BoxStream;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 pub use error::{FilesError, InvalidMarkers, InvalidPath, InvalidSearch, InvalidWrite};
 
-use crate::limits::START_TIMEOUT;
+use crate::limits::{START_TIMEOUT, TRANSFER_OUTBOX};
 use crate::settings::Directory;
 pub(crate) use lookups::Lookups;
 use mkdir::MkdirOrder;
 use place::Place;
 use read::{Hashing, Range};
-use request::{Markers, RequestedPath};
+use request::{FileNames, Markers, RequestedPath};
 use search::{GlobOrder, GrepOrder};
 use transfers::Transfers;
 use write::{Commits, Piece, WriteOrder};
@@ -122,6 +125,7 @@ async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequ
 impl Files for FilesService {
     type ListStream = BoxStream<'static, Result<ListPage, Status>>;
     type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
+    type ReadManyStream = BoxStream<'static, Result<ReadManyResponse, Status>>;
     type GlobStream = BoxStream<'static, Result<GlobResponse, Status>>;
     type GrepStream = BoxStream<'static, Result<GrepResponse, Status>>;
 
@@ -167,6 +171,19 @@ impl Files for FilesService {
         Ok(Response::new(transfer.into_answer().await?))
     }
 
+    async fn read_many(
+        &self,
+        request: Request<ReadManyRequest>,
+    ) -> Result<Response<Self::ReadManyStream>, Status> {
+        let client = client(&request)?;
+        let ReadManyRequest { directory, names } = request.into_inner();
+        let (place, names) = (Place::try_from(directory)?, FileNames::try_from(names)?);
+        let directory = self.directory;
+        let work = move |outbox: &_| read_many::read_many(&place, &names, directory, outbox);
+        let transfer = self.transfers.start(client, work).await?;
+        Ok(Response::new(transfer.into_answer().await?))
+    }
+
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         let client = client(&request)?;
         let HashRequest { place, length } = request.into_inner();
@@ -192,7 +209,21 @@ impl Files for FilesService {
         let mut sequence = order.sequence();
         let (directory, commits) = (self.directory, self.commits.clone());
         let work = move |inbox: &mut _| write::write(&order, directory, &commits, inbox);
-        let mut reception = self.transfers.receive(client, work).await?;
+        let slot = self.transfers.slot(client).await?;
+        // What has arrived already, which of a small file is everything: its thread never waits for it.
+        let (mut arrived, mut is_last) = (Vec::new(), false);
+        while arrived.len() < TRANSFER_OUTBOX
+            && !is_last
+            && let Some(request) = next(&mut requests).now_or_never()
+        {
+            let piece = sequence.check(request?)?;
+            is_last = matches!(piece, Piece::End { .. });
+            arrived.push(piece);
+        }
+        let mut reception = self.transfers.receive(slot, arrived, work)?;
+        if is_last {
+            return Ok(Response::new(reception.answer().await?));
+        }
         loop {
             let request = tokio::select! {
                 // The thread ends before the end only with an error, such as a condition that does not hold.

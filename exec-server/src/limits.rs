@@ -297,9 +297,14 @@ pub const TRANSFERS_AT_ONCE: usize = 64;
 /// Transfers that wait for a slot, of all clients. One key may have half. Protects memory: some 10 KiB each.
 pub const TRANSFERS_QUEUE: usize = 1024;
 
-/// Messages of one transfer that were read and not taken by the channel. With one more in the thread and
-/// [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) each, all transfers hold 24 MiB.
+/// Messages of one transfer that were read and not taken by the channel; and messages of a write that its thread begins
+/// with. With one more in the thread and [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) each, all transfers hold
+/// 24 MiB, and 40 MiB if all are writes.
 pub const TRANSFER_OUTBOX: usize = 2;
+
+/// How long a thread of a transfer waits for the next one: longer than a client needs from one file of a tree to the next.
+/// Memory: some pages of its stack.
+pub const TRANSFER_THREAD_IDLE: Duration = Duration::from_secs(1);
 
 /// The stack of a transfer's thread: some buffers of a path's length. 16 MiB for all of them.
 pub const TRANSFER_STACK: usize = 256 * 1024;

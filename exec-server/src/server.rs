@@ -191,6 +191,7 @@ impl<S> Builder<S> {
             Features::USERS,
             Features::DETACHED,
             Features::SEARCH_FILES,
+            Features::READ_MANY,
         ];
         let mut server = features.into_iter().fold(self.server, Server::announce);
         if !self.settings.max_grace.is_zero() {

@@ -22,7 +22,8 @@ use baton_exec_server::{Directory, ExecService, FilesService};
 use baton_proto::Features;
 use baton_proto::files::{
     FindUpRequest, FindUpResponse, GlobRequest, GrepRequest, HashRequest, HashResponse, ListRequest,
-    MkdirRequest, MkdirResponse, ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
+    MkdirRequest, MkdirResponse, ReadManyRequest, ReadRequest, StatRequest, StatResponse, WriteRequest,
+    WriteResponse,
 };
 use baton_relay::{Config, Relay};
 use baton_rpc::files::files_server::{Files, FilesServer};
@@ -64,6 +65,7 @@ impl Calls {
 impl Files for Counted {
     type ListStream = <FilesService as Files>::ListStream;
     type ReadStream = <FilesService as Files>::ReadStream;
+    type ReadManyStream = <FilesService as Files>::ReadManyStream;
     type GlobStream = <FilesService as Files>::GlobStream;
     type GrepStream = <FilesService as Files>::GrepStream;
 
@@ -80,6 +82,10 @@ impl Files for Counted {
     }
 
     async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn read_many(&self, _: Request<ReadManyRequest>) -> Result<Response<Self::ReadManyStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

@@ -33,6 +33,8 @@ impl Features {
     pub const DETACHED: u32 = 10;
     /// Feature 13: the exec-server has `Glob` and `Grep` of `baton.files.v1.Files`.
     pub const SEARCH_FILES: u32 = 13;
+    /// Feature 14: the exec-server has `ReadMany` of `baton.files.v1.Files`.
+    pub const READ_MANY: u32 = 14;
 
     /// The features of this version of Baton, whatever services an exec-server mounts.
     pub const SUPPORTED: Self = Self(1 << Self::MARKERS | Self::OPTIONAL);
@@ -48,7 +50,8 @@ impl Features {
         | 1 << Self::TERMINALS
         | 1 << Self::DETACHED
         | 1 << Self::USERS
-        | 1 << Self::SEARCH_FILES;
+        | 1 << Self::SEARCH_FILES
+        | 1 << Self::READ_MANY;
 
     /// The set without the features of services that an exec-server may not mount, or whose settings switch them off.
     #[must_use]
@@ -117,6 +120,7 @@ mod tests {
             Features::DETACHED,
             Features::USERS,
             Features::SEARCH_FILES,
+            Features::READ_MANY,
         ];
         assert!(services.iter().all(|feature| !bare.has(*feature)));
         assert_eq!(

@@ -101,6 +101,12 @@ pub const LIST_PAGE_MAX: usize = 512;
 /// Bytes of a file in one message: half of [`ANSWER_MAX`]. A call holds a few such pieces at each end.
 pub const FILE_PIECE_MAX: usize = 128 * 1024;
 
+/// Files of one `ReadMany`. With [`SMALL_FILE_MAX`] the answer to a call has 1 MiB at most, which a client may hold.
+pub const READ_MANY_MAX: usize = 32;
+
+/// Bytes of one file of a `ReadMany`; a longer one takes a `Read`. Messages hold at most [`FILE_PIECE_MAX`] of such bytes.
+pub const SMALL_FILE_MAX: usize = 32 * 1024;
+
 /// Largest request to `Files` except `Write`: one path and all markers of the greatest length, with their field headers.
 /// It is refused before it is decoded, because a decoded marker takes more than its bytes on the wire.
 pub const FILES_REQUEST_MAX: usize = PATH_MAX + MARKERS_MAX * (NAME_MAX + 3) + 64;

@@ -156,7 +156,7 @@ const BAD_REQUEST: &str = "the request does not decode: send the protobuf messag
 decoded! {
     Status::invalid_argument(BAD_REQUEST); FILES_REQUEST_MAX;
     files::StatRequest files::FindUpRequest files::ListRequest files::ReadRequest files::HashRequest
-    files::MkdirRequest
+    files::MkdirRequest files::ReadManyRequest
 }
 
 decoded! {
@@ -179,7 +179,7 @@ decoded! {
 decoded! {
     Status::internal("the exec-server sent an answer that does not decode"); usize::MAX;
     files::StatResponse files::FindUpResponse files::ListPage files::ReadResponse files::HashResponse
-    files::WriteResponse files::MkdirResponse files::GlobResponse files::GrepResponse
+    files::WriteResponse files::MkdirResponse files::GlobResponse files::GrepResponse files::ReadManyResponse
     metadata::HistoryPage metadata::ShowResponse metadata::ThreadsPage metadata::ThreadShowResponse
     metadata::ThreadUpdateResponse metadata::ThreadArchiveResponse metadata::ThreadDeleteResponse
     metadata::FlushResponse

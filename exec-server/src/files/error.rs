@@ -8,7 +8,7 @@ use baton_proto::files::FilesError as Detail;
 use baton_proto::files::files_error::Kind;
 use baton_proto::limits::{
     CONTEXT_LINES_MAX, FILE_PIECE_MAX, GLOB_DEPTH_MAX, GLOB_MAX, GLOBS_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX,
-    PATTERN_MAX,
+    PATTERN_MAX, READ_MANY_MAX,
 };
 use rustix::io::Errno;
 use tonic::{Code, Status};
@@ -138,6 +138,14 @@ pub enum InvalidPath {
     /// Relative to what would depend on the exec-server.
     #[error("the path must be absolute, or empty for the exec-server's default directory")]
     Relative,
+    /// Of files that are to be read together: none or too many.
+    #[error("files that are read together have 1 to {READ_MANY_MAX} names")]
+    NamesCount,
+    /// Of files that are to be read together.
+    #[error(
+        "a file that is read with others has one name of 1 to {NAME_MAX} bytes, without `/` and NUL, and not `.` or `..`"
+    )]
+    NotAName,
     /// The path, or one of its names.
     #[error("the path is too long: it has at most {PATH_MAX} bytes, and each name in it {NAME_MAX}")]
     TooLong,
@@ -276,40 +284,48 @@ impl FilesError {
     }
 }
 
+impl FilesError {
+    fn code_and_kind(&self) -> (Code, Kind) {
+        match self {
+            Self::Unauthenticated => (Code::Unauthenticated, Kind::Unspecified),
+            Self::Restricted | Self::OtherUser => (Code::PermissionDenied, Kind::Restricted),
+            Self::Path(_) => (Code::InvalidArgument, Kind::InvalidPath),
+            Self::Markers(_) => (Code::InvalidArgument, Kind::InvalidMarkers),
+            Self::NotFound | Self::Vanished | Self::Absent => (Code::NotFound, Kind::NotFound),
+            Self::StartNotADirectory | Self::NotADirectory => (Code::FailedPrecondition, Kind::NotADirectory),
+            Self::NotPermitted | Self::Forbidden => (Code::PermissionDenied, Kind::NotPermitted),
+            Self::NotRegular => (Code::FailedPrecondition, Kind::NotRegular),
+            Self::OutsideRoot => (Code::PermissionDenied, Kind::OutsideRoot),
+            Self::NoRoots => (Code::FailedPrecondition, Kind::NoRoots),
+            Self::Exists => (Code::AlreadyExists, Kind::Exists),
+            Self::Changed => (Code::Aborted, Kind::Changed),
+            Self::Write(_) => (Code::InvalidArgument, Kind::InvalidWrite),
+            Self::Search(_) => (Code::InvalidArgument, Kind::InvalidSearch),
+            Self::NoSpace => (Code::ResourceExhausted, Kind::NoSpace),
+            Self::Busy => (Code::ResourceExhausted, Kind::Busy),
+            Self::PartInUse => (Code::ResourceExhausted, Kind::Busy),
+            Self::TimedOut | Self::WriteTimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
+            Self::Io(_) => (Code::Unavailable, Kind::IoFailed),
+        }
+    }
+
+    /// Of one of several files.
+    pub(super) fn detail(&self) -> Detail {
+        Detail {
+            kind: self.code_and_kind().1.into(),
+            message: self.to_string(),
+        }
+    }
+}
+
 impl From<FilesError> for Status {
     fn from(error: FilesError) -> Self {
-        let message = error.to_string();
-        let (code, kind) = match error {
-            FilesError::Unauthenticated => return Status::unauthenticated(message),
-            FilesError::Restricted | FilesError::OtherUser => (Code::PermissionDenied, Kind::Restricted),
-            FilesError::Path(_) => (Code::InvalidArgument, Kind::InvalidPath),
-            FilesError::Markers(_) => (Code::InvalidArgument, Kind::InvalidMarkers),
-            FilesError::NotFound | FilesError::Vanished | FilesError::Absent => {
-                (Code::NotFound, Kind::NotFound)
-            }
-            FilesError::StartNotADirectory | FilesError::NotADirectory => {
-                (Code::FailedPrecondition, Kind::NotADirectory)
-            }
-            FilesError::NotPermitted | FilesError::Forbidden => (Code::PermissionDenied, Kind::NotPermitted),
-            FilesError::NotRegular => (Code::FailedPrecondition, Kind::NotRegular),
-            FilesError::OutsideRoot => (Code::PermissionDenied, Kind::OutsideRoot),
-            FilesError::NoRoots => (Code::FailedPrecondition, Kind::NoRoots),
-            FilesError::Exists => (Code::AlreadyExists, Kind::Exists),
-            FilesError::Changed => (Code::Aborted, Kind::Changed),
-            FilesError::Write(_) => (Code::InvalidArgument, Kind::InvalidWrite),
-            FilesError::Search(_) => (Code::InvalidArgument, Kind::InvalidSearch),
-            FilesError::NoSpace => (Code::ResourceExhausted, Kind::NoSpace),
-            FilesError::Busy => (Code::ResourceExhausted, Kind::Busy),
-            FilesError::PartInUse => (Code::ResourceExhausted, Kind::Busy),
-            FilesError::TimedOut | FilesError::WriteTimedOut => (Code::DeadlineExceeded, Kind::TimedOut),
-            FilesError::Io(_) => (Code::Unavailable, Kind::IoFailed),
-        };
-        let detail = Detail {
-            kind: kind.into(),
-            message: message.clone(),
-        };
+        let (code, detail) = (error.code_and_kind().0, error.detail());
+        if let FilesError::Unauthenticated = error {
+            return Status::unauthenticated(detail.message);
+        }
         let details = detail.to_details(code.into());
-        Status::with_details(code, message, details)
+        Status::with_details(code, detail.message, details)
     }
 }
 

@@ -6,19 +6,19 @@ use std::os::unix::ffi::OsStrExt;
 use baton_fuzz::Target;
 use baton_proto::files::{
     FilesError as Detail, FindUpRequest, GlobRequest, GrepRequest, ListRequest, Place as WirePlace,
-    Selection, StatRequest,
+    ReadManyRequest, Selection, StatRequest,
 };
-use baton_proto::limits::{GLOB_MAX, GLOBS_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX, PATTERN_MAX};
+use baton_proto::limits::{GLOB_MAX, GLOBS_MAX, MARKERS_MAX, NAME_MAX, PATH_MAX, PATTERN_MAX, READ_MANY_MAX};
 use bytes::Bytes;
 use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::place::{Place, Target as PlaceTarget};
-use super::request::{Markers, RequestedPath};
+use super::request::{FileNames, Markers, RequestedPath};
 use super::search::{GlobOrder, GrepOrder};
 
 /// The input: an encoded `FindUpRequest`, which also decodes as a `StatRequest` if it has no marker; or a `ListRequest`; or
-/// a `GrepRequest`, whose first fields are those of a `GlobRequest`.
+/// a `ReadManyRequest`; or a `GrepRequest`, whose first fields are those of a `GlobRequest`.
 pub(crate) const REQUESTS: Target = Target {
     name: "files-requests",
     run,
@@ -31,6 +31,10 @@ fn run(input: &[u8]) {
     }
     if let Ok(ListRequest { place }) = ListRequest::decode(input) {
         check_place(place);
+    }
+    if let Ok(ReadManyRequest { directory, names }) = ReadManyRequest::decode(input) {
+        check_place(directory);
+        check_names(&names);
     }
     if let Ok(request) = GlobRequest::decode(input) {
         check_glob(request);
@@ -119,6 +123,28 @@ fn check_place(asked: Option<WirePlace>) {
     }
 }
 
+fn check_names(asked: &[Bytes]) {
+    match FileNames::try_from(asked.to_vec()) {
+        Ok(checked) => {
+            assert!((1..=READ_MANY_MAX).contains(&asked.len()));
+            assert!(
+                checked
+                    .iter()
+                    .map(OsStrExt::as_bytes)
+                    .eq(asked.iter().map(|name| &name[..]))
+            );
+            for name in checked.iter() {
+                let path = std::path::Path::new("/a").join(name);
+                assert!(
+                    path.file_name() == Some(name) && path.parent() == Some("/a".as_ref()),
+                    "{name:?}"
+                );
+            }
+        }
+        Err(error) => assert_typed(error.into()),
+    }
+}
+
 fn check_path(asked: Bytes) {
     match RequestedPath::try_from(asked.clone()) {
         Ok(checked) => match checked.path() {
@@ -151,6 +177,16 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             path: Bytes::from_static(path),
         };
         ListRequest { place: Some(place) }.encode_to_vec()
+    };
+    let many = |names: &[&'static [u8]]| {
+        ReadManyRequest {
+            directory: Some(WirePlace {
+                root: Some(Bytes::from_static(b"/srv/project")),
+                path: Bytes::from_static(b"src"),
+            }),
+            names: names.iter().map(|name| Bytes::from_static(name)).collect(),
+        }
+        .encode_to_vec()
     };
     let search = |pattern: &str, globs: &[&str]| {
         GrepRequest {
@@ -202,6 +238,9 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "a-pattern-that-is-none",
             search("[z-a]", &["[z-a]", "", "/", "\\"]),
         ),
+        ("several-files", many(&[b"main.rs", b"lib.rs"])),
+        ("several-files-without-names", many(&[b"..", b"a/b", b"", b"a\0"])),
+        ("too-many-files", many(&[&b"a"[..]; READ_MANY_MAX + 1])),
         ("too-many", request(b"/a", &[&b"m"[..]; MARKERS_MAX + 1])),
         (
             "a-stat",

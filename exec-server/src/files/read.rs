@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -27,10 +28,16 @@ pub(super) struct Range {
     pub(super) length: Option<u64>,
 }
 
+/// Every byte.
+pub(super) const WHOLE: Range = Range {
+    offset: 0,
+    length: None,
+};
+
 /// A regular file that is read from one place to another.
-struct Reader {
+pub(super) struct Reader {
     file: File,
-    before: Metadata,
+    pub(super) before: Metadata,
     offset: u64,
     /// Bytes that are still wanted.
     left: u64,
@@ -38,7 +45,12 @@ struct Reader {
 
 impl Reader {
     fn open(place: &Place, default: Directory, range: Range) -> Result<Self, FilesError> {
-        let file = open_regular(&place.locate(default)?)?;
+        Self::of(&place.locate(default)?, range)
+    }
+
+    /// Opens a location, if it is a regular file.
+    pub(super) fn of(location: &OwnedFd, range: Range) -> Result<Self, FilesError> {
+        let file = open_regular(location)?;
         let before = file.metadata().map_err(FilesError::Io)?;
         Ok(Self {
             file,
@@ -49,7 +61,7 @@ impl Reader {
     }
 
     /// The number of bytes that were read into `piece`; 0 at the end.
-    fn read(&mut self, piece: &mut [u8]) -> Result<usize, FilesError> {
+    pub(super) fn read(&mut self, piece: &mut [u8]) -> Result<usize, FilesError> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len());
         // The kernel counts in signed numbers, and no file goes on there.
         let is_beyond = i64::try_from(self.offset.saturating_add(wanted as u64)).is_err();
@@ -63,14 +75,14 @@ impl Reader {
     }
 
     /// The length of a buffer for the next bytes: one more than the file is expected to have.
-    fn piece_len(&self) -> usize {
+    pub(super) fn piece_len(&self) -> usize {
         let left = self.before.len().saturating_sub(self.offset).min(self.left);
         let expected = usize::try_from(left.saturating_add(1)).unwrap_or(FILE_PIECE_MAX);
         expected.clamp(SMALL_PIECE, FILE_PIECE_MAX)
     }
 
     /// Whether the file differs from what it was when it was opened.
-    fn is_changed(&self) -> Result<bool, FilesError> {
+    pub(super) fn is_changed(&self) -> Result<bool, FilesError> {
         let now = self.file.metadata().map_err(FilesError::Io)?;
         let version = |file: &Metadata| {
             let modified = (file.mtime(), file.mtime_nsec());

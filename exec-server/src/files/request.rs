@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use aws_lc_rs::digest::SHA256;
-use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX};
+use baton_proto::limits::{MARKERS_MAX, NAME_MAX, PATH_MAX, READ_MANY_MAX};
 use bytes::Bytes;
 
 use super::error::{InvalidMarkers, InvalidPath, InvalidWrite};
@@ -18,6 +18,17 @@ pub(super) struct RequestedPath(Option<PathBuf>);
 /// Names in a directory, in the order in which they count.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Markers(Vec<OsString>);
+
+/// One name in a directory.
+fn is_name(name: &Bytes) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+        && !matches!(&name[..], b"." | b"..")
+}
+
+/// Names of files in one directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FileNames(Vec<OsString>);
 
 /// A SHA-256.
 pub(super) fn checked_hash(hash: Bytes) -> Result<Bytes, InvalidWrite> {
@@ -71,16 +82,32 @@ impl TryFrom<Vec<Bytes>> for Markers {
         if !(1..=MARKERS_MAX).contains(&markers.len()) {
             return Err(InvalidMarkers::Count);
         }
-        let is_name = |name: &Bytes| {
-            (1..=NAME_MAX).contains(&name.len())
-                && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
-                && !matches!(&name[..], b"." | b"..")
-        };
         if !markers.iter().all(is_name) {
             return Err(InvalidMarkers::Name);
         }
         let names = markers.iter().map(|name| OsStr::from_bytes(name).to_owned());
         Ok(Self(names.collect()))
+    }
+}
+
+impl TryFrom<Vec<Bytes>> for FileNames {
+    type Error = InvalidPath;
+
+    fn try_from(names: Vec<Bytes>) -> Result<Self, InvalidPath> {
+        if !(1..=READ_MANY_MAX).contains(&names.len()) {
+            return Err(InvalidPath::NamesCount);
+        }
+        if !names.iter().all(is_name) {
+            return Err(InvalidPath::NotAName);
+        }
+        let names = names.iter().map(|name| OsStr::from_bytes(name).to_owned());
+        Ok(Self(names.collect()))
+    }
+}
+
+impl FileNames {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OsStr> {
+        self.0.iter().map(OsString::as_os_str)
     }
 }
 
@@ -144,6 +171,25 @@ mod tests {
         let too_long = vec![b'a'; NAME_MAX + 1];
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0", &too_long] {
             assert_eq!(markers(&[b"fine", name]), Err(InvalidMarkers::Name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_read_together_are_one_to_thirty_two_names_in_one_directory() {
+        let names = |names: &[&[u8]]| {
+            let names = names.iter().map(|name| Bytes::copy_from_slice(name));
+            FileNames::try_from(names.collect::<Vec<_>>())
+        };
+        let longest = vec![b'a'; NAME_MAX];
+        for fine in [&[&b"..."[..]; READ_MANY_MAX][..], &[&longest], &[b"\xff\n"]] {
+            assert_eq!(names(fine).unwrap().iter().count(), fine.len());
+        }
+        for count in [&[][..], &[&b"a"[..]; READ_MANY_MAX + 1]] {
+            assert_eq!(names(count), Err(InvalidPath::NamesCount));
+        }
+        let too_long = vec![b'a'; NAME_MAX + 1];
+        for name in [&b""[..], b".", b"..", b"../a", b"a/b", b"/", b"a\0", &too_long] {
+            assert_eq!(names(&[b"fine", name]), Err(InvalidPath::NotAName), "{name:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Runs transfers, a bounded number at a time: work that gives a client many messages or takes many from it, each on a
-//! thread that may wait for the file system and for the client.
+//! Runs transfers, a bounded number at a time: work that gives a client many messages or takes many from it, each on one
+//! of its [`threads`](super::threads), which may wait for the file system and for the client.
 //!
 //! Clients share the slots by key, as in [`lookups`](super::lookups). The thread waits while its client does not take
 //! what was read. When the client is gone, it ends at its next message. A thread that the file system holds up keeps its
 //! slot; its client gets an error after [`LOOKUP_TIMEOUT`].
 
-use std::thread;
+use std::vec::IntoIter;
 
 use baton_channel::key::PublicKey;
 use baton_channel::slots::{Slot, SlotLimits, Slots};
@@ -15,17 +15,17 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use super::error::FilesError;
+use super::threads::Threads;
 use crate::limits::{
     LOOKUP_TIMEOUT, SEARCH_STACK, SEARCHES_AT_ONCE, SEARCHES_QUEUE, SHARE_OF_FREE, TRANSFER_OUTBOX,
-    TRANSFER_STACK, TRANSFERS_AT_ONCE, TRANSFERS_QUEUE, WRITE_TIMEOUT,
+    TRANSFER_STACK, TRANSFER_THREAD_IDLE, TRANSFERS_AT_ONCE, TRANSFERS_QUEUE, WRITE_TIMEOUT,
 };
 
 /// See the [module](self). Clones share the slots.
 #[derive(Clone)]
 pub(super) struct Transfers {
     slots: Slots<PublicKey>,
-    /// Bytes of a thread's stack.
-    stack: usize,
+    threads: Threads,
 }
 
 /// What a transfer's thread gives.
@@ -63,7 +63,10 @@ impl<T> Outbox<T> {
 }
 
 /// Where a transfer's thread gets its messages.
-pub(super) struct Inbox<T>(mpsc::Receiver<T>);
+pub(super) struct Inbox<T> {
+    arrived: IntoIter<T>,
+    received: mpsc::Receiver<T>,
+}
 
 /// A transfer that takes messages. Drop tells the thread that there are no further ones.
 pub(super) struct Reception<T, R> {
@@ -104,7 +107,7 @@ impl Transfers {
         let weight = SHARE_OF_FREE;
         Self {
             slots: Slots::new(SlotLimits { slots, weight, queue }),
-            stack,
+            threads: Threads::new(TRANSFER_THREAD_IDLE, stack),
         }
     }
 
@@ -129,55 +132,56 @@ impl Transfers {
             drop(slot);
             let _ = outbox.0.blocking_send(Given::End(end));
         };
-        self.spawn(client, run).await?;
+        let slot = self.slot(client).await?;
+        self.threads.run(move || run(slot))?;
         Ok(Transfer {
             messages: Some(messages),
         })
     }
 
-    /// Runs `work` on a thread, as soon as there is a slot. It takes messages and gives one answer.
+    /// Runs `work` on a thread. It takes messages, of which the first have arrived, and gives one answer.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
-    pub(super) async fn receive<T: Send + 'static, R: Send + 'static>(
+    /// [`FilesError::Io`]: no thread.
+    pub(super) fn receive<T: Send + 'static, R: Send + 'static>(
         &self,
-        client: PublicKey,
+        slot: Slot<PublicKey>,
+        arrived: Vec<T>,
         work: impl FnOnce(&mut Inbox<T>) -> Result<R, FilesError> + Send + 'static,
     ) -> Result<Reception<T, R>, FilesError> {
         let (pieces, received) = mpsc::channel(TRANSFER_OUTBOX);
         let (answer, answered) = oneshot::channel();
-        let run = move |slot| {
-            let answered = work(&mut Inbox(received));
+        let run = move || {
+            let mut inbox = Inbox {
+                arrived: arrived.into_iter(),
+                received,
+            };
+            let answered = work(&mut inbox);
             drop(slot);
             let _ = answer.send(answered);
         };
-        self.spawn(client, run).await?;
+        self.threads.run(run)?;
         Ok(Reception {
             pieces: Some(pieces),
             answered,
         })
     }
 
-    async fn spawn(
-        &self,
-        client: PublicKey,
-        run: impl FnOnce(Slot<PublicKey>) + Send + 'static,
-    ) -> Result<(), FilesError> {
+    /// Waits for a slot of the client's share.
+    ///
+    /// # Errors
+    /// [`FilesError::Busy`]: none within [`LOOKUP_TIMEOUT`].
+    pub(super) async fn slot(&self, client: PublicKey) -> Result<Slot<PublicKey>, FilesError> {
         let request = self.slots.request(client).map_err(|_| FilesError::Busy)?;
         let granted = timeout(LOOKUP_TIMEOUT, request.granted()).await;
-        let slot = granted.map_err(|_| FilesError::Busy)?;
-        let transfer = thread::Builder::new()
-            .name("baton-transfer".to_owned())
-            .stack_size(self.stack);
-        transfer.spawn(move || run(slot)).map_err(FilesError::Io)?;
-        Ok(())
+        granted.map_err(|_| FilesError::Busy)
     }
 }
 
 impl<T> Inbox<T> {
     /// Waits for the next message. `None`: there is none any more. Only for threads outside of the runtime.
     pub(super) fn take(&mut self) -> Option<T> {
-        self.0.blocking_recv()
+        self.arrived.next().or_else(|| self.received.blocking_recv())
     }
 }
 

@@ -166,11 +166,15 @@ pub(super) fn write(
 
 /// The directory of a target. A file in its place has no entries.
 pub(super) fn open_parent(target: &Target, default: Directory) -> Result<OwnedFd, FilesError> {
-    let directory = target.directory(default)?;
-    let found = fstat(&directory).map_err(FilesError::of_place)?;
+    directory_only(target.directory(default)?, FilesError::Absent)
+}
+
+/// A location, if it is a directory.
+pub(super) fn directory_only(location: OwnedFd, otherwise: FilesError) -> Result<OwnedFd, FilesError> {
+    let found = fstat(&location).map_err(FilesError::of_place)?;
     match FileType::from_raw_mode(found.st_mode) {
-        FileType::Directory => Ok(directory),
-        _ => Err(FilesError::Absent),
+        FileType::Directory => Ok(location),
+        _ => Err(otherwise),
     }
 }
 

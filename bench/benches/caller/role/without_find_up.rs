@@ -12,7 +12,8 @@ use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, FilesService};
 use baton_proto::files::{
     FindUpRequest, FindUpResponse, GlobRequest, GrepRequest, HashRequest, HashResponse, ListRequest,
-    MkdirRequest, MkdirResponse, ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
+    MkdirRequest, MkdirResponse, ReadManyRequest, ReadRequest, StatRequest, StatResponse, WriteRequest,
+    WriteResponse,
 };
 use baton_rpc::files::files_server::{Files, FilesServer};
 use tokio::sync::Notify;
@@ -26,6 +27,7 @@ struct WithoutFindUp(FilesService);
 impl Files for WithoutFindUp {
     type ListStream = <FilesService as Files>::ListStream;
     type ReadStream = <FilesService as Files>::ReadStream;
+    type ReadManyStream = <FilesService as Files>::ReadManyStream;
     type GlobStream = <FilesService as Files>::GlobStream;
     type GrepStream = <FilesService as Files>::GrepStream;
 
@@ -42,6 +44,10 @@ impl Files for WithoutFindUp {
     }
 
     async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn read_many(&self, _: Request<ReadManyRequest>) -> Result<Response<Self::ReadManyStream>, Status> {
         Err(Status::unimplemented(""))
     }
 
