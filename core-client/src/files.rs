@@ -4,6 +4,7 @@
 mod list;
 mod place;
 mod read;
+mod read_many;
 mod search;
 mod write;
 
@@ -30,6 +31,7 @@ use crate::error::{TransportFailure, status_text};
 pub use list::{DirectoryEntry, Listing};
 pub use place::FilePlace;
 pub use read::{FileEnd, FileHash, FilePart, FileReader};
+pub(crate) use read_many::SmallFile;
 pub use search::{
     FileSelection, FoundEntry, FoundLine, GlobEnd, GlobOptions, GlobResults, GrepEnd, GrepOptions,
     GrepResults, PassedOver, SearchTruncation,

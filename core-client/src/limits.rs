@@ -51,6 +51,13 @@ pub const WRITE_OUTBOX: usize = 4;
 /// at most [`COPY_BATCH`] each, beside the session's windows.
 pub const COPY_IN_FLIGHT: usize = 32;
 
+/// Small files of an upload that are read on one thread, and then written by one call each. As many count as in flight.
+pub const COPY_GROUP: usize = 8;
+
+/// What [`READ_MANY_MAX`](baton_proto::limits::READ_MANY_MAX) files of a download, which take one call, count as in flight
+/// at most. With [`COPY_IN_FLIGHT`] that is four such calls, enough to hide a round trip. Memory: 1 MiB each.
+pub const COPY_GROUP_WEIGHT: usize = 8;
+
 /// Directories of a tree that are partly listed. Each holds a transfer of the exec-server, and one descriptor here.
 pub const COPY_LISTINGS: usize = 8;
 

@@ -4,18 +4,20 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use baton_proto::limits::{LIST_PAGE_MAX, PATH_MAX};
+use baton_proto::limits::{LIST_PAGE_MAX, PATH_MAX, READ_MANY_MAX};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::task::spawn_blocking;
 
-use super::local::{Directory, Part, Target, TargetName, blocking, joined, write_all, write_whole};
+use super::local::{Directory, Part, Target, TargetName, blocking, each, joined, write_all, write_whole};
 use super::names::last_name;
 use super::resume::{self, Begun};
 use super::tree::{self, Failure, Found, Page, Tree};
 use super::{Context, CopyError, CopyEvent, CopyOptions, FileCopy, absolute, look};
-use crate::files::{DirectoryEntry, FileKind, FilePart, FilePlace, FileReader, FileStatus, Listing};
+use crate::files::{
+    DirectoryEntry, FileKind, FilePart, FilePlace, FileReader, FileStatus, FilesError, Listing, SmallFile,
+};
 use crate::limits::{COPY_BATCH, COPY_BATCH_PIECES};
 
 pub(super) async fn begin(
@@ -179,11 +181,105 @@ impl Tree for Download {
         })
     }
 
-    async fn copy(self: Arc<Self>, file: RemoteFile) -> CopyEvent {
-        let RemoteFile { parent, name } = file;
-        let path = parent.path.join(&name);
-        let place = FilePlace::beneath(&self.root, &path);
-        receive(&self.context, place, &parent.directory, &name, path).await
+    fn group_max(&self) -> usize {
+        // With `resume` each file may have a part that was begun.
+        match !self.context.resume && self.context.files.reads_many() {
+            true => READ_MANY_MAX,
+            false => 1,
+        }
+    }
+
+    fn is_of_group(file: &RemoteFile, other: &RemoteFile) -> bool {
+        Arc::ptr_eq(&file.parent, &other.parent)
+    }
+
+    async fn copy(self: Arc<Self>, files: Vec<RemoteFile>) -> Vec<CopyEvent> {
+        let answers = match self.read_together(&files).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let path = files.first().map(RemoteFile::path).unwrap_or_default();
+                return vec![CopyEvent::Failed { path, error }];
+            }
+        };
+        let paths: Vec<PathBuf> = files.iter().map(RemoteFile::path).collect();
+        let meter = self.context.meter.clone();
+        let received = files.into_iter().zip(answers).map(|(file, answer)| {
+            if let Some(SmallFile::Whole { data, .. }) = &answer {
+                meter.moved(data.len() as u64);
+            }
+            (file, answer)
+        });
+        let written = each(received.collect(), write_small).await;
+        let mut events = Vec::with_capacity(paths.len());
+        for (path, written) in paths.into_iter().zip(written) {
+            let event = match written {
+                Ok(Small::Written { bytes, changed }) => CopyEvent::Copied { path, bytes, changed },
+                Ok(Small::Alone(RemoteFile { parent, name })) => {
+                    let place = FilePlace::beneath(&self.root, &path);
+                    receive(&self.context, place, &parent.directory, &name, path).await
+                }
+                Err(error) => CopyEvent::Failed { path, error },
+            };
+            events.push(event);
+        }
+        events
+    }
+}
+
+/// What was done with one of several files.
+enum Small {
+    Written {
+        bytes: u64,
+        changed: bool,
+    },
+    /// It takes a call of its own.
+    Alone(RemoteFile),
+}
+
+/// Writes a file, if its bytes have arrived.
+fn write_small((file, answer): (RemoteFile, Option<SmallFile>)) -> Result<Small, CopyError> {
+    match answer {
+        Some(SmallFile::Whole {
+            status,
+            data,
+            changed,
+        }) => {
+            let bytes = data.len() as u64;
+            write_whole(&file.parent.directory, &file.name, status.mode, &[data])?;
+            Ok(Small::Written { bytes, changed })
+        }
+        Some(SmallFile::Failed(error)) => Err(error.into()),
+        Some(SmallFile::TooLarge) | None => Ok(Small::Alone(file)),
+    }
+}
+
+impl RemoteFile {
+    /// Below the source.
+    fn path(&self) -> PathBuf {
+        self.parent.path.join(&self.name)
+    }
+}
+
+impl Download {
+    /// Reads files of one directory by one call. `None` of a file: it takes a call of its own.
+    ///
+    /// # Errors
+    /// The copy ends with it.
+    async fn read_together(&self, files: &[RemoteFile]) -> Result<Vec<Option<SmallFile>>, CopyError> {
+        let alone = || files.iter().map(|_| None).collect();
+        let (Some(first), true) = (files.first(), files.len() > 1) else {
+            return Ok(alone());
+        };
+        let directory = FilePlace::beneath(&self.root, &first.parent.path);
+        let names = files.iter().map(|file| &file.name);
+        match self.context.files.read_many(directory, names).await {
+            Ok(Some(answers)) => Ok(answers.into_iter().map(Some).collect()),
+            Ok(None) => Ok(alone()),
+            // The session is a new one, with an exec-server of an earlier version. Or the directory is not what it was, or
+            // the call was not answered in time: each file tells that of itself.
+            Err(FilesError::NotServed | FilesError::Failed { .. } | FilesError::Rpc(_)) => Ok(alone()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

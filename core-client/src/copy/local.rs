@@ -47,14 +47,31 @@ pub(super) async fn blocking<T: Send + 'static>(
     joined(spawn_blocking(work).await)
 }
 
+/// Runs work of each item, one after the other, on another thread.
+pub(super) async fn each<I: Send + 'static, T: Send + 'static>(
+    items: Vec<I>,
+    work: impl Fn(I) -> Result<T, CopyError> + Send + 'static,
+) -> Vec<Result<T, CopyError>> {
+    let count = items.len();
+    let work = move || items.into_iter().map(work).collect::<Vec<_>>();
+    let lost = |error: JoinError| {
+        (0..count)
+            .map(|_| Err(thread_lost(io::Error::other(error.to_string()))))
+            .collect()
+    };
+    spawn_blocking(work).await.unwrap_or_else(lost)
+}
+
+fn thread_lost(source: io::Error) -> CopyError {
+    CopyError::Local {
+        action: "finish a thread",
+        source,
+    }
+}
+
 /// The result of work on another thread.
 pub(super) fn joined<T>(ended: Result<Result<T, CopyError>, JoinError>) -> Result<T, CopyError> {
-    ended.unwrap_or_else(|error| {
-        Err(CopyError::Local {
-            action: "finish a thread",
-            source: io::Error::other(error),
-        })
-    })
+    ended.unwrap_or_else(|error| Err(thread_lost(io::Error::other(error))))
 }
 
 /// An open directory.

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use baton_proto::limits::PATH_MAX;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream;
 use tokio::task::spawn_blocking;
 
-use super::local::{Directory, Entries, Entry, Origin, PERMISSIONS, Source, TO_FILL, blocking, joined};
+use super::local::{Directory, Entries, Entry, Origin, PERMISSIONS, Source, TO_FILL, blocking, each, joined};
 use super::names::{ends_in_slash, last_name, without_slashes};
 use super::resume;
 use super::tree::{self, Failure, Found, Page, Tree};
 use super::{Context, CopyError, CopyEvent, CopyOptions, FileCopy, absolute, look};
 use crate::files::{FileKind, FilePlace, Files, FilesError, FilesFailure, PartOf, WriteOptions};
+use crate::limits::COPY_GROUP;
 
 pub(super) async fn begin(
     context: Context,
@@ -123,7 +125,8 @@ fn one_file(context: Context, place: FilePlace, source: Source) -> FileCopy {
     meter.found(source.size());
     let counts = meter.clone();
     let sending = async move {
-        let sent = send(&context, place, move || Ok(source)).await;
+        let opened = blocking(move || read_next(source)).await;
+        let sent = send(&context, place, opened).await;
         counts.counted(event(PathBuf::new(), sent))
     };
     FileCopy::new(stream::once(sending).boxed(), meter)
@@ -232,12 +235,24 @@ impl Tree for Upload {
         }
     }
 
-    async fn copy(self: Arc<Self>, file: LocalFile) -> CopyEvent {
-        let LocalFile { parent, name } = file;
-        let path = parent.path.join(&name);
-        let open = move || parent.directory.open_file(&name);
-        let sent = send(&self.context, self.place(&path), open).await;
-        event(path, sent)
+    fn group_max(&self) -> usize {
+        COPY_GROUP
+    }
+
+    fn is_of_group(_: &LocalFile, _: &LocalFile) -> bool {
+        true
+    }
+
+    async fn copy(self: Arc<Self>, files: Vec<LocalFile>) -> Vec<CopyEvent> {
+        let path = |file: &LocalFile| file.parent.path.join(&file.name);
+        let paths: Vec<PathBuf> = files.iter().map(path).collect();
+        let open = |file: LocalFile| read_next(file.parent.directory.open_file(&file.name)?);
+        let opened = each(files, open).await;
+        let sending = paths.into_iter().zip(opened).map(async |(path, opened)| {
+            let sent = send(&self.context, self.place(&path), opened).await;
+            event(path, sent)
+        });
+        join_all(sending).await
     }
 }
 
@@ -277,13 +292,13 @@ fn event(path: PathBuf, sent: Result<(u64, bool), CopyError>) -> CopyEvent {
     }
 }
 
-/// Copies one file. Returns its size, and whether it was changed meanwhile.
+/// Copies one file, of which the first bytes were read. Returns its size, and whether it was changed meanwhile.
 async fn send(
     context: &Context,
     place: FilePlace,
-    open: impl FnOnce() -> Result<Source, CopyError> + Send + 'static,
+    opened: Result<(Source, Bytes), CopyError>,
 ) -> Result<(u64, bool), CopyError> {
-    let (source, first) = blocking(move || read_next(open()?)).await?;
+    let (source, first) = opened?;
     let options = WriteOptions {
         mode: Some(source.mode()),
         ..WriteOptions::default()
