@@ -1,6 +1,7 @@
 //! Records of commands, threads, and the barrier that waits until they are on disk.
 
 use baton_channel::{Channel, ConnectError, SessionError};
+use baton_proto::Features;
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX, THREAD_ANSWER_MAX};
 use baton_proto::metadata::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, ShowRequest, ShowResponse,
@@ -20,6 +21,7 @@ use crate::error::{TransportFailure, status_text};
 /// ([`baton_proto::metadata`]).
 #[derive(Clone)]
 pub struct Records {
+    channel: Channel,
     client: MetadataClient<Channel>,
 }
 
@@ -43,6 +45,11 @@ pub enum RecordsError {
          update it, or mount the service"
     )]
     NotKept,
+    /// The query asks for faults, and the exec-server's version is too old to record whose fault a failed command is.
+    #[error(
+        "this exec-server does not record whose fault a failed command is, because its version is too old; update it"
+    )]
+    NoFaults,
     /// A response that violates the protocol.
     #[error("the exec-server sent {0}; if client and exec-server have the same version, report it")]
     Protocol(&'static str),
@@ -121,6 +128,7 @@ impl<T: Page> Pages<T> {
 impl Records {
     pub(crate) fn over(channel: Channel) -> Self {
         Self {
+            channel: channel.clone(),
             client: MetadataClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         }
     }
@@ -131,6 +139,13 @@ impl Records {
     /// [`RecordsError`].
     pub async fn history(&self, request: HistoryRequest) -> Result<Pages<HistoryPage>, RecordsError> {
         let limit = request.limit;
+        if !request.faults.is_empty() {
+            // An exec-server that does not know faults would answer with all commands.
+            self.channel.connect().await?;
+            if !self.channel.features().has(Features::FAULTS) {
+                return Err(RecordsError::NoFaults);
+            }
+        }
         let pages = self.client.clone().history(request).await?.into_inner();
         Ok(Pages::new(pages, limit))
     }

@@ -190,6 +190,7 @@ impl<S> Builder<S> {
             Features::TERMINALS,
             Features::USERS,
             Features::DETACHED,
+            Features::FAULTS,
             Features::SEARCH_FILES,
             Features::READ_MANY,
         ];

@@ -17,8 +17,9 @@ use baton_exec_server::server::NoService;
 use baton_exec_server::{Directory, ExecService, FilesService};
 use baton_proto::Features;
 use baton_proto::files::{
-    FindUpRequest, FindUpResponse, HashRequest, HashResponse, ListRequest, MkdirRequest, MkdirResponse,
-    ReadManyRequest, ReadManyResponse, ReadRequest, StatRequest, StatResponse, WriteRequest, WriteResponse,
+    FindUpRequest, FindUpResponse, GlobRequest, GrepRequest, HashRequest, HashResponse, ListRequest,
+    MkdirRequest, MkdirResponse, ReadManyRequest, ReadManyResponse, ReadRequest, StatRequest, StatResponse,
+    WriteRequest, WriteResponse,
 };
 use baton_proto::limits::{READ_MANY_MAX, SMALL_FILE_MAX};
 use baton_relay::{Config, Relay};
@@ -57,6 +58,17 @@ struct Calls {
 
 #[tonic::async_trait]
 impl Files for Counted {
+    type GlobStream = <FilesService as Files>::GlobStream;
+    type GrepStream = <FilesService as Files>::GrepStream;
+
+    async fn glob(&self, _: Request<GlobRequest>) -> Result<Response<Self::GlobStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn grep(&self, _: Request<GrepRequest>) -> Result<Response<Self::GrepStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     type ListStream = <FilesService as Files>::ListStream;
     type ReadStream = <FilesService as Files>::ReadStream;
     type ReadManyStream = <FilesService as Files>::ReadManyStream;

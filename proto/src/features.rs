@@ -31,6 +31,9 @@ impl Features {
     /// Feature 10: the exec-server heeds `Start.detached`, `Start.drop_output` and `Start.tell_repeated`, and has `Poll`
     /// of `baton.exec.v1.Exec`.
     pub const DETACHED: u32 = 10;
+    /// Feature 11: the exec-server tells in its records whose fault a failed command is, and heeds `faults` of
+    /// `History` of `baton.metadata.v1.Metadata`.
+    pub const FAULTS: u32 = 11;
     /// Feature 13: the exec-server has `Glob` and `Grep` of `baton.files.v1.Files`.
     pub const SEARCH_FILES: u32 = 13;
     /// Feature 14: the exec-server has `ReadMany` of `baton.files.v1.Files`.
@@ -49,6 +52,7 @@ impl Features {
         | 1 << Self::RESUME_WRITES
         | 1 << Self::TERMINALS
         | 1 << Self::DETACHED
+        | 1 << Self::FAULTS
         | 1 << Self::USERS
         | 1 << Self::SEARCH_FILES
         | 1 << Self::READ_MANY;
@@ -119,6 +123,7 @@ mod tests {
             Features::TERMINALS,
             Features::DETACHED,
             Features::USERS,
+            Features::FAULTS,
             Features::SEARCH_FILES,
             Features::READ_MANY,
         ];
