@@ -419,7 +419,10 @@ proptest! {
                 any |= pair.step();
                 for is_client in [true, false] {
                     while let Some(event) = pair.end(is_client).mux.poll_event() {
-                        let is_about_data = matches!(event, Event::Readable(_) | Event::Writable(_) | Event::Opened(_));
+                        let is_about_data = matches!(
+                            event,
+                            Event::Readable(_) | Event::Writable(_) | Event::Opened(_) | Event::Consumed(..)
+                        );
                         prop_assert!(is_about_data, "{:?}", event);
                     }
                     for id in &ids {
