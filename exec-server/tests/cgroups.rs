@@ -5,6 +5,8 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use baton_exec_server::{CgroupError, Cgroups, ExecService, Settings, SpawnMethod};
 use baton_proto::exec::process_event::Kind;
@@ -247,6 +249,19 @@ async fn cgroups_that_a_command_has_created_below_its_own_are_killed_and_removed
     is_removed(&directory).await;
 }
 
+/// Opens a directory that nobody has. A child that another test creates at this moment holds its lock until the exec.
+async fn free(directory: &Path, memory_max: Option<u64>) -> Result<Cgroups, CgroupError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match Cgroups::open(directory, memory_max) {
+            Err(CgroupError::Taken) if begun.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_used_is_refused_with_the_reason() {
     let elsewhere = tempfile::tempdir().unwrap();
@@ -261,20 +276,15 @@ async fn a_directory_that_cannot_be_used_is_refused_with_the_reason() {
     let opened = Cgroups::open(&directory.0, None);
     assert!(matches!(opened, Err(CgroupError::Taken)), "{opened:?}");
     drop(first);
-    Cgroups::open(&directory.0, None).unwrap();
+    free(&directory.0, None).await.unwrap();
     let file = directory.0.join("cgroup.procs");
     let opened = Cgroups::open(&file, None);
     assert!(matches!(opened, Err(CgroupError::NotOpened(_))), "{opened:?}");
     let controllers = fs::read_to_string(directory.0.join("cgroup.controllers")).unwrap();
     if !controllers.split_whitespace().any(|name| name == "memory") {
-        let opened = Cgroups::open(&directory.0, Some(64 << 20));
+        let opened = free(&directory.0, Some(64 << 20)).await;
         assert!(matches!(opened, Err(CgroupError::Memory(_))), "{opened:?}");
-        assert!(
-            Cgroups::open(&directory.0, None)
-                .unwrap()
-                .without_memory()
-                .is_some()
-        );
+        assert!(free(&directory.0, None).await.unwrap().without_memory().is_some());
     }
     assert!(directory.names().is_empty(), "{:?}", directory.names());
 }

@@ -41,6 +41,9 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// Closes the child's ends of these pipes in this process, since the process has exited.
     fn release_child_ends(_stdout: Option<&mut Self::Stdout>, _stderr: Option<&mut Self::Stderr>) {}
+
+    /// The processes that wrote to these pipes have been killed: the next read looks at the pipes themselves.
+    fn writers_killed(_stdout: Option<&mut Self::Stdout>, _stderr: Option<&mut Self::Stderr>) {}
 }
 
 /// A process that was created. Its exec may still be pending.
@@ -180,5 +183,10 @@ impl Backend for System {
     fn release_child_ends(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
         let outputs = stdout.into_iter().chain(stderr);
         outputs.for_each(ChildOutput::release_child_end);
+    }
+
+    fn writers_killed(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
+        let outputs = stdout.into_iter().chain(stderr);
+        outputs.for_each(ChildOutput::read_directly);
     }
 }

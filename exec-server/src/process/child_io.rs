@@ -37,6 +37,13 @@ impl ChildOutput {
             pipe.release_child_end();
         }
     }
+
+    /// As [`Pipe::read_directly`].
+    pub(super) fn read_directly(&mut self) {
+        if let Self::Pipe(pipe) = self {
+            pipe.read_directly();
+        }
+    }
 }
 
 impl AsyncRead for ChildOutput {

@@ -646,7 +646,7 @@ impl<B: Backend> Driver<B> {
 
     /// Closes the process when it is over: records its stages, calls the observer, reaps the process, and only then
     /// appends `Closed`. A process that is killed is over when none of its descendants is left.
-    fn close(&mut self, cx: &mut Context<'_>, now: Instant) {
+    fn close(&mut self, cx: &mut Context<'_>, mut now: Instant) {
         let Some(exit) = self.state.exit() else { return };
         if self.lifecycle.is_complete()
             && let Some(at) = self.kill.hand_over(now)
@@ -656,8 +656,14 @@ impl<B: Backend> Driver<B> {
         let (output, survivors) = match self.kill {
             Kill::Done => match self.group.poll_killed(cx) {
                 Poll::Pending => return,
-                // Who still holds a pipe could not be killed, and is not waited for.
-                Poll::Ready(survivors) => (self.lifecycle.cut(now), survivors),
+                Poll::Ready(survivors) => {
+                    // The end of the pipes may be there before the runtime tells.
+                    B::writers_killed(self.stdout.as_mut(), self.stderr.as_mut());
+                    self.read(cx);
+                    now = clock::now();
+                    // Who still holds a pipe could not be killed, and is not waited for.
+                    (self.lifecycle.cut(now), survivors)
+                }
             },
             Kill::Idle | Kill::Terminating { .. } => (self.lifecycle.close(now), 0),
         };

@@ -104,6 +104,11 @@ impl Pipe<Receiver> {
         self.read_directly = self.child_end.take().is_some();
     }
 
+    /// The next read does not wait for the runtime to tell of an event.
+    pub(super) fn read_directly(&mut self) {
+        self.read_directly = true;
+    }
+
     /// Reads without the runtime, which learns of the end only when it polls for events again.
     fn read_now(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<bool> {
         match rustix::io::read(&self.end, buffer.initialize_unfilled()) {

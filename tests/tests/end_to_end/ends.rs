@@ -308,11 +308,13 @@ fn ctrl_c_reaches_a_command_whose_exec_server_stops() {
     let testbed = with_stop_timeout("1h");
     let begun = testbed.home.file("begun");
     let script = format!(
-        "trap 'exit 7' INT; : >{}; while :; do sleep 0.02; done",
+        "trap 'exit 7' INT; read line; : >{}; while :; do sleep 0.02; done",
         begun.display()
     );
     let exec = testbed.exec_with(&["--kill-grace", "10m"], ["sh", "-c", &script]);
-    let client = Running::start(exec, Input::Open);
+    let mut client = Running::start(exec, Input::Open);
+    // The client sends input once it is attached.
+    client.write(b"go\n");
     poll("the command runs", || begun.exists().then_some(()));
     signal(&testbed.exec_server, Signal::TERM);
     testbed.await_exec_server_says("has 1h to end");
