@@ -121,7 +121,7 @@ impl WriterHandle {
     /// created. Failures are retried until `limit`.
     ///
     /// After an error the process must not be created, and the caller accepts a patch that ends it
-    /// ([`FailedToStart`](crate::record::Outcome::FailedToStart)), because the start may still reach the disk.
+    /// ([`FailedToStart`](baton_trace::outcome::Outcome::FailedToStart)), because the start may still reach the disk.
     /// Cancellation: the start stays accepted.
     pub async fn durable(
         &self,

@@ -6,7 +6,7 @@
 //!
 //! * the members of the process group and of the session of its leader;
 //! * what has the `mark` of the process in its environment, which children inherit;
-//! * what is in the [cgroup](crate::cgroup) of the process, where the exec-server has cgroups;
+//! * what is in the cgroup (`crate::cgroup`) of the process, where the exec-server has cgroups;
 //! * the children of all these.
 //!
 //! A cgroup is killed first, and as a whole: nothing that is in it escapes.
