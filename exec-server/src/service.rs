@@ -98,7 +98,7 @@ impl<B: Backend> ExecService<B> {
         self
     }
 
-    /// Sets who is told of each command that is not started because of the user that it has to run as. Clones that exist
+    /// Sets the observer of commands that are refused because of the user that they would run as. Clones that exist
     /// already keep theirs.
     pub fn on_user_refused(mut self, report: OnUserRefused) -> Self {
         self.processes.users.on_refused(report);

@@ -6,7 +6,7 @@ use super::{EXIT_CODES, RemoteArgs};
 #[derive(clap::Args)]
 #[command(after_help = format!("\
 Prints the command's output from the first byte that the exec-server still keeps, and goes on with its standard input
-where the command took it. Only a command that was started with --grace can be attached to, by the same client key. A
+where the command took it. The same client key can attach to any command but those started with --grace 0s. A
 `baton exec` that is attached to it ends; the command goes on.
 
 {EXIT_CODES}

@@ -6,8 +6,8 @@ use super::values::{process_id, since, utf8};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Prints the output that the exec-server still keeps of a command: its standard output to standard output, its standard
-error to standard error. Only commands that were started with --grace have any. The command's own client gets all of its
-output as if nobody watched.
+error to standard error. Of a command that was started with --grace 0s none is kept. The command's own client gets all
+of its output as if nobody watched.
 
 Exit codes:
   0    the output was printed; with -f, until the command's end
