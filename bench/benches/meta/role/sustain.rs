@@ -50,7 +50,7 @@ pub(super) fn main(directory: &Path) -> Result<(), Failure> {
 }
 
 const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
-        os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal, core_dumped, fault,
+        os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal, core_dumped, message,
         stdout_bytes, stderr_bytes, slowest, slowest_ns, timings)
     values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
 
