@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::relay::{
-    Challenge, Frame, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
+    Challenge, Frame, HereRequest, HereResponse, Proof, RegisterRequest, RegisterResponse, register_request,
+    register_response,
 };
 use baton_proto::{ExecServerId, header};
 use baton_rpc::relay::relay_server::Relay;
@@ -145,6 +146,15 @@ impl Relay for Registrar {
         };
         tokio::spawn(exchange.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
+        match self.relay.registry.registration(self.named) {
+            Some(_) => Ok(Response::new(HereResponse {})),
+            None => Err(Status::not_found(
+                "this exec-server is not registered at this relay; register",
+            )),
+        }
     }
 
     // `service` routes Dial and Accept before tonic, because they are served on the HTTP body.

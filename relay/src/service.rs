@@ -42,7 +42,7 @@ impl RelayService {
                 .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
             "/baton.relay.v1.Relay/Accept" => accept(&self.relay, &self.connection, request)
                 .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
-            "/baton.relay.v1.Relay/Register" => self.register(request).await,
+            "/baton.relay.v1.Relay/Register" | "/baton.relay.v1.Relay/Here" => self.register(request).await,
             _ => Status::unimplemented("this is a Baton relay: it serves baton.relay.v1.Relay").into_http(),
         }
     }

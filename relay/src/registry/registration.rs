@@ -80,6 +80,7 @@ impl Registration {
         let _ = self.send(register_response::Kind::Registered(Registered {
             exec_server_id: self.id().0.to_vec().into(),
             max_sessions: u32::try_from(max_sessions).unwrap_or(u32::MAX),
+            ping_interval_ms: 0,
         }));
     }
 

@@ -84,6 +84,7 @@ impl Relay for AnnouncingRelay {
                         let registered = Registered {
                             exec_server_id: exec_server_id(&proof.public_key).0.to_vec().into(),
                             max_sessions: 1024,
+                            ping_interval_ms: 0,
                         };
                         let registered = response(register_response::Kind::Registered(registered));
                         send.send(Ok(registered)).unwrap();

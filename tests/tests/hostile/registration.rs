@@ -31,6 +31,7 @@ fn registered_as(id: &[u8]) -> Option<Kind> {
     Some(Kind::Registered(Registered {
         exec_server_id: id.to_vec().into(),
         max_sessions: u32::MAX,
+        ping_interval_ms: 0,
     }))
 }
 

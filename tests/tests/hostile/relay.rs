@@ -384,6 +384,7 @@ impl Relay for HostileRelay {
                 respond(register_response::Kind::Registered(Registered {
                     exec_server_id: id.0.to_vec().into(),
                     max_sessions: 64,
+                    ping_interval_ms: 0,
                 }))
                 .await;
             }

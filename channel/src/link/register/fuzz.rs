@@ -120,10 +120,12 @@ fn body(input: &mut Input<'_>, keys: &ServerKeys) -> Bytes {
             2 => register_response::Kind::Registered(Registered {
                 exec_server_id: exec_server_id(keys).0.to_vec().into(),
                 max_sessions: input.u32(),
+                ping_interval_ms: 0,
             }),
             3 => register_response::Kind::Registered(Registered {
                 exec_server_id: input.chunk().to_vec().into(),
                 max_sessions: 1,
+                ping_interval_ms: 0,
             }),
             4 => register_response::Kind::Ping(Ping { nonce: input.u64() }),
             _ => register_response::Kind::Incoming(Incoming {
