@@ -1,7 +1,7 @@
 //! Names of request headers. Those of `Register`, `Dial` and `Accept` have values in lowercase hex, except for the
 //! version.
 
-/// The exec-server's id, on all three methods: a load balancer that hashes it routes both peers to the same relay.
+/// The exec-server's id, on all four methods: a load balancer that hashes it routes both peers to the same relay.
 pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
 /// The session's id, chosen by the client.
 pub const SESSION_ID: &str = "baton-session-id";

@@ -24,7 +24,7 @@ use crate::dial_queue::{QueueFull, SessionSlots};
 use crate::direction::Direction;
 use crate::frames::{DeframeError, SessionEnd};
 use crate::headers::{HeaderError, grpc_content_type, id_header, token_header, version_header};
-use crate::limits::{RETRY_LATER, RETRY_SOON, SESSION_BYTES};
+use crate::limits::{RETRY_LATER, RETRY_MOVED, RETRY_SOON, SESSION_BYTES};
 use crate::memory_budget::MemoryAccount;
 use crate::network::Network;
 use crate::refusal::Refusal;
@@ -89,8 +89,21 @@ pub(crate) enum DialRefusal {
     NoRandom,
 }
 
-/// Serves one `Dial`.
+/// Serves one `Dial`. A relay that drains refuses it, also while it waits.
 pub(crate) async fn dial(
+    relay: &RelayState,
+    connection: &Connection,
+    request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, DialRefusal> {
+    tokio::select! {
+        biased;
+        () = relay.drain_begun() => Err(DialRefusal::ShuttingDown),
+        answer = pair(relay, connection, request) => answer,
+    }
+}
+
+/// Pairs the dial with its exec-server.
+async fn pair(
     relay: &RelayState,
     connection: &Connection,
     request: Request<RequestBody>,
@@ -127,11 +140,9 @@ pub(crate) async fn dial(
     first_frame(relay, &session, network).await?;
 
     let granted = relay.dial_queue.enter(id, network)?.granted();
-    let SessionSlots { client, server } = match timeout(limits.waiting_timeout, granted).await {
-        Ok(Some(granted)) => granted,
-        Ok(None) => return Err(DialRefusal::ShuttingDown),
-        Err(_) => return Err(DialRefusal::NoSlot(limits.waiting_timeout)),
-    };
+    let SessionSlots { client, server } = timeout(limits.waiting_timeout, granted)
+        .await
+        .map_err(|_| DialRefusal::NoSlot(limits.waiting_timeout))?;
     session.set_client_slot(client);
 
     let mut accept_token = [0; 32];
@@ -286,6 +297,7 @@ impl Refusal for DialRefusal {
             | Self::ExecServerQueueFull
             | Self::RelayQueueFull
             | Self::NotReading => Some(RETRY_SOON),
+            Self::NotRegistered(_) | Self::ShuttingDown => Some(RETRY_MOVED),
             Self::Declined(retry_after) => Some(*retry_after),
             _ => None,
         }

@@ -196,21 +196,6 @@ impl DialQueue {
         }
     }
 
-    /// Drops all waiting dials.
-    pub(crate) fn shut_down(&self) {
-        let turns: Vec<_> = {
-            let queues = &mut *self.lock();
-            queues.waiting = 0;
-            let all = queues.by_exec_server.values_mut().flat_map(|queue| {
-                queue.waiting = 0;
-                queue.networks.clear();
-                std::mem::take(&mut queue.dials)
-            });
-            all.collect()
-        };
-        drop(turns);
-    }
-
     fn give_up(&self, waiting: &QueuedDial) {
         let turn = {
             let queues = &mut *self.lock();
@@ -284,9 +269,13 @@ impl ExecServerQueue {
 }
 
 impl QueuedDial {
-    /// Resolves with this dial's slots when it is its turn; `None` at shutdown.
-    pub(crate) async fn granted(mut self) -> Option<SessionSlots> {
-        (&mut self.granted).await.ok()
+    /// Resolves with this dial's slots when it is its turn.
+    pub(crate) async fn granted(mut self) -> SessionSlots {
+        match (&mut self.granted).await {
+            Ok(slots) => slots,
+            // The queue, which this dial holds, drops a turn without slots only when the dial gives it up.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! | path | 200 | otherwise |
 //! |---|---|---|
-//! | `/health` | this relay answers | – |
+//! | `/health` | this relay answers, and takes new sessions | 404: it drains or shuts down |
 //! | `/health/exec-server` | the exec-server is registered | 400, 403 or 404 |
 //!
-//! 400: a header is missing or malformed. 403: wrong dial token. 404: not registered.
+//! 400: a header is missing or malformed. 403: wrong dial token. 404 of an exec-server: not registered.
 //!
 //! `/health/exec-server` takes the request headers `baton-exec-server-id` and `baton-dial-token` of `Dial`. It reveals
 //! nothing that `Dial` does not reveal to the holder of the same headers. Unlike `Dial`, it does not notify the
@@ -24,6 +24,8 @@ pub(crate) fn answer<B>(relay: &RelayState, request: &Request<B>) -> Option<Resp
         return None;
     }
     let status = match request.uri().path() {
+        // A balancer then sends new streams to other relays.
+        "/health" if relay.is_draining() => StatusCode::NOT_FOUND,
         "/health" => StatusCode::OK,
         "/health/exec-server" => exec_server(relay, request.headers()).unwrap_or(StatusCode::BAD_REQUEST),
         _ => return None,

@@ -14,9 +14,10 @@
 //!   `Accept`, and the sessions.
 //! - `splice` moves the frames of a session from body to body, and reports every end to the other side.
 //! - `state` combines these for one relay.
-//! - `register` verifies an exec-server's key and serves its stream; `dial` and `accept` are the two halves of a
-//!   pairing; `health` answers health checks.
-//! - `service` routes the three methods of `baton.relay.v1.Relay`, `http2` serves one connection, `listener` accepts
+//! - `register` verifies an exec-server's key and serves its stream; `here` tells it whether it is registered; `dial`
+//!   and `accept` are the two halves of a pairing; `health` answers health checks; `drain` takes the relay out of
+//!   service.
+//! - `service` routes the four methods of `baton.relay.v1.Relay`, `http2` serves one connection, `listener` accepts
 //!   connections, `tls` wraps them if configured, `server` runs the relay.
 //!
 //! ```no_run
@@ -37,12 +38,14 @@ mod connection;
 mod dial;
 mod dial_queue;
 mod direction;
+mod drain;
 mod frames;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod headers;
 mod health;
+mod here;
 mod http2;
 pub mod limits;
 mod listener;
@@ -68,6 +71,7 @@ mod tls;
 
 pub use allowed_servers::{AllowedServers, AllowedServersError};
 pub use config::Config;
+pub use drain::{Drain, DrainEnd};
 pub use limits::Limits;
 pub use listener::{AcceptedConnection, Listener};
 pub use metrics::{DirectionTraffic, Metrics, MetricsSnapshot, RefusalReason};

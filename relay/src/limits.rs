@@ -196,6 +196,11 @@ pub const RETRY_LATER: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// Bytes of memory that all peers together can make the relay hold (see the [module](self)).
     pub memory: usize,
+/// Retry hint of a refusal that ends when an exec-server has registered, or when a balancer notices that this relay
+/// drains. Either takes seconds at most, and the retry should come soon after: an exec-server registers anew at once when
+/// its relay ends the registration.
+pub const RETRY_MOVED: Duration = Duration::from_millis(250);
+
     /// TCP connections. Protects file descriptors. Further ones are closed at once.
     pub connections: usize,
     /// TCP connections of one address. Protects other addresses: a connection costs its peer nothing. Half of all

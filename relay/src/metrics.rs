@@ -1,6 +1,6 @@
 //! Counters of a relay: plain atomics, read as one [`MetricsSnapshot`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::direction::Direction;
 
@@ -9,7 +9,8 @@ use crate::direction::Direction;
 pub enum RefusalReason {
     /// Missing or malformed headers or messages.
     Malformed,
-    /// The exec-server is not registered here.
+    /// The exec-server is not registered here: a `Dial` or a `Here`
+    /// ([`MetricsSnapshot::here_not_registered`]).
     NotRegistered,
     /// A wrong dial token, accept token or signature.
     NotAuthorised,
@@ -17,7 +18,7 @@ pub enum RefusalReason {
     Taken,
     /// A limit was reached.
     Limit,
-    /// The exec-server did not accept in time.
+    /// The exec-server did not accept in time, or this relay drains or shuts down.
     NotAccepted,
     /// A dial that sent no first frame in time.
     Silent,
@@ -44,7 +45,10 @@ impl RefusalReason {
 /// Counters of one relay.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    draining: AtomicBool,
     registrations: AtomicU64,
+    here_registered: AtomicU64,
+    here_not_registered: AtomicU64,
     sessions_open: AtomicU64,
     sessions_total: AtomicU64,
     sessions_reset: AtomicU64,
@@ -56,8 +60,15 @@ pub struct Metrics {
 /// The values of the counters. They are read one after another, not atomically together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MetricsSnapshot {
+    /// The relay drains or shuts down: it serves its open sessions only.
+    pub draining: bool,
     /// Exec-servers registered now.
     pub registrations: u64,
+    /// `Here` of registered exec-servers. Each exec-server asks every 10 s.
+    pub here_registered: u64,
+    /// `Here` of other exec-servers, which then register anew. Some after each change of a fleet are usual; a steady
+    /// number shows that the balancer routes `Here` and `Register` of one exec-server to different relays.
+    pub here_not_registered: u64,
     /// Sessions spliced now.
     pub sessions_open: u64,
     /// Sessions spliced since the relay started.
@@ -96,7 +107,10 @@ impl Metrics {
             bytes: self.bytes[direction as usize].load(Relaxed),
         };
         MetricsSnapshot {
+            draining: self.draining.load(Relaxed),
             registrations: self.registrations.load(Relaxed),
+            here_registered: self.here_registered.load(Relaxed),
+            here_not_registered: self.here_not_registered.load(Relaxed),
             sessions_open: self.sessions_open.load(Relaxed),
             sessions_total: self.sessions_total.load(Relaxed),
             sessions_reset: self.sessions_reset.load(Relaxed),
@@ -106,12 +120,28 @@ impl Metrics {
         }
     }
 
+    pub(crate) fn drain_begun(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
     pub(crate) fn registered(&self) {
         self.registrations.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn unregistered(&self) {
         self.registrations.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn here(&self, is_registered: bool) {
+        let answers = match is_registered {
+            true => &self.here_registered,
+            false => &self.here_not_registered,
+        };
+        answers.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn sessions_open(&self) -> u64 {
+        self.sessions_open.load(Relaxed)
     }
 
     pub(crate) fn session_opened(&self) {

@@ -33,7 +33,8 @@ use self::proof::{ProofError, RelayAuthorities};
 use crate::RefusalReason;
 use crate::connection::Connection;
 use crate::headers::HeaderError;
-use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
+use crate::here::here;
+use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_MOVED, RETRY_SOON};
 use crate::network::NetworkSlot;
 use crate::refusal::{self, Refusal};
 use crate::registry::{Outbound, RegisterOutcome, Registration, RegistrationEnd};
@@ -144,17 +145,18 @@ impl Relay for Registrar {
             authority: self.authority.clone(),
             outbound,
         };
+        // Before the challenge, so that the exec-server tries again at once.
+        if self.relay.is_draining() {
+            return Err(refused(RegisterRefusal::ShuttingDown));
+        }
         tokio::spawn(exchange.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 
     async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
-        match self.relay.registry.registration(self.named) {
-            Some(_) => Ok(Response::new(HereResponse {})),
-            None => Err(Status::not_found(
-                "this exec-server is not registered at this relay; register",
-            )),
-        }
+        here(&self.relay, self.named)
+            .map(Response::new)
+            .map_err(|refusal| refusal::status(&refusal, &self.relay.metrics))
     }
 
     // `service` routes Dial and Accept before tonic, because they are served on the HTTP body.
@@ -332,6 +334,7 @@ fn unreadable(status: &Status) -> Option<RegisterRefusal> {
 }
 
 /// A slot in the registry, released on drop, because the exchange may end at any await.
+                RegisterOutcome::Closed => return Err(RegisterRefusal::ShuttingDown),
 struct RegistrationSlot {
     relay: Arc<RelayState>,
     registration: Arc<Registration>,
@@ -381,6 +384,10 @@ impl Refusal for RegisterRefusal {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::AddressBusy).then_some(RETRY_SOON)
+        match self {
+            Self::AddressBusy => Some(RETRY_SOON),
+            Self::ShuttingDown => Some(RETRY_MOVED),
+            _ => None,
+        }
     }
 }

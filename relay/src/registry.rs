@@ -26,6 +26,8 @@ struct RegistrationTable {
     now: HashMap<ExecServerId, Arc<Registration>>,
     /// Ids that were registered since the relay started, with the order in which they first registered. At most as many
     /// as may be registered at once.
+    /// The relay drains or shuts down.
+    is_closed: bool,
     known: HashMap<ExecServerId, usize>,
 }
 
@@ -39,6 +41,8 @@ pub(crate) enum RegisterOutcome {
 }
 
 impl Registry {
+    /// The relay drains or shuts down.
+    Closed,
     pub(crate) fn new(limits: &Limits, allow_servers: Option<AllowedServers>) -> Self {
         Self {
             allow_servers,
@@ -74,7 +78,14 @@ impl Registry {
     ) -> RegisterOutcome {
         let displaced = {
             let registrations = &mut *self.lock();
-            let RegistrationTable { now, known } = registrations;
+            let RegistrationTable {
+                is_closed,
+                now,
+                known,
+            } = registrations;
+            if *is_closed {
+                return RegisterOutcome::Closed;
+            }
             let id = registration.id();
             let mut displaced = None;
             match now.get(&id) {
@@ -121,9 +132,13 @@ impl Registry {
         }
     }
 
-    /// Ends every registration with the status of a shutdown.
-    pub(crate) fn shut_down(&self) {
-        let registrations: Vec<_> = self.lock().now.values().cloned().collect();
+    /// Ends every registration with the status of a shutdown, and refuses further ones.
+    pub(crate) fn close(&self) {
+        let registrations: Vec<_> = {
+            let mut table = self.lock();
+            table.is_closed = true;
+            table.now.values().cloned().collect()
+        };
         for registration in registrations {
             registration.end(RegistrationEnd::ShutDown);
         }

@@ -23,7 +23,7 @@ use crate::memory_budget::{MemoryAccount, MemoryReservation};
 use crate::network::{Network, NetworkSlot};
 use crate::rejected_connections::RejectedConnections;
 use crate::state::RelayState;
-use crate::{AllowedServers, Config, Metrics, Tls};
+use crate::{AllowedServers, Config, Drain, Metrics, Tls};
 
 /// A relay that is bound to an address; [`Relay::serve`] runs it.
 pub struct Relay<L = TcpListener> {
@@ -74,8 +74,14 @@ impl<L: Listener> Relay<L> {
         self.relay.metrics.clone()
     }
 
+    /// Takes this relay out of service while [`Relay::serve`] runs; for its `shutdown`.
+    pub fn drain(&self) -> Drain {
+        Drain::new(self.relay.clone())
+    }
+
     /// Serves until `shutdown` resolves, then ends every session with `ABORTED` and every registration and waiting dial
-    /// with `UNAVAILABLE`, and returns within 2 × [`CLOSE_GRACE`]. Dropping the future closes every connection at once.
+    /// with `UNAVAILABLE`, and returns within 2 × [`CLOSE_GRACE`]. Open sessions have time to end if `shutdown` first
+    /// [drains](Relay::drain) the relay. Dropping the future closes every connection at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self {
             mut listener,

@@ -1,12 +1,14 @@
 //! Routes the methods of `baton.relay.v1.Relay` on one connection.
 //!
-//! `Dial` and `Accept` are served on the HTTP body, without copies of payloads; `Register` by tonic's generated server.
+//! `Dial` and `Accept` are served on the HTTP body, without copies of payloads; `Register` and `Here` by tonic's
+//! generated server.
 
 use std::sync::Arc;
 
 use baton_proto::header;
 use baton_rpc::relay::relay_server::RelayServer;
 use http::{Request, Response};
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::codegen::Service as _;
 
@@ -15,6 +17,7 @@ use crate::connection::Connection;
 use crate::dial::dial;
 use crate::headers::id_header;
 use crate::health;
+use crate::here::HereRefusal;
 use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
 use crate::register::{RegisterRefusal, Registrar};
@@ -42,12 +45,23 @@ impl RelayService {
                 .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
             "/baton.relay.v1.Relay/Accept" => accept(&self.relay, &self.connection, request)
                 .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
-            "/baton.relay.v1.Relay/Register" | "/baton.relay.v1.Relay/Here" => self.register(request).await,
+            "/baton.relay.v1.Relay/Register" => self.registrar(request).await,
+            "/baton.relay.v1.Relay/Here" => self.here(request).await,
             _ => Status::unimplemented("this is a Baton relay: it serves baton.relay.v1.Relay").into_http(),
         }
     }
 
-    async fn register(self, request: Request<RequestBody>) -> Response<ResponseBody> {
+    /// Answers `Here`. A peer that never sends its message would otherwise occupy the stream, at no cost to itself.
+    async fn here(self, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let relay = self.relay.clone();
+        let wait = relay.limits.handshake_timeout;
+        timeout(wait, self.registrar(request))
+            .await
+            .unwrap_or_else(|_| refusal::response(&HereRefusal::Slow(wait), &relay.metrics))
+    }
+
+    /// Answers `Register` and `Here`.
+    async fn registrar(self, request: Request<RequestBody>) -> Response<ResponseBody> {
         let named = match id_header(request.headers(), header::EXEC_SERVER_ID) {
             Ok(named) => named,
             Err(error) => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::constant_time;
 use baton_proto::relay::Decline;
 use baton_proto::{ExecServerId, SessionId};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub(crate) use self::session::{ExecServerSlots, Session};
 use crate::dial_queue::ExecServerSlot;
@@ -27,6 +27,8 @@ pub(crate) struct Sessions {
     budget: Arc<MemoryBudget>,
     /// The time after which a session with data to send and without progress ends.
     stalled: Duration,
+    /// Notified when a session that was open has ended.
+    closed: Notify,
     entries: Mutex<HashMap<SessionId, SessionEntry>>,
 }
 
@@ -67,6 +69,7 @@ impl Sessions {
             metrics,
             budget,
             stalled: limits.stalled,
+            closed: Notify::new(),
             entries: Mutex::default(),
         })
     }
@@ -214,6 +217,17 @@ impl Sessions {
             SessionEntry::Pending(_) => None,
         });
         paired.collect()
+    }
+
+    /// Resolves when no session is open. Cancellation safe.
+    pub(crate) async fn all_closed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.metrics.sessions_open() == 0 {
+                return;
+            }
+            closed.await;
+        }
     }
 
     /// Ends every session and waiting dial with the status of a shutdown.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::dial_queue::DialQueue;
 use crate::memory_budget::MemoryBudget;
 use crate::network::NetworkSlots;
@@ -31,6 +33,7 @@ pub(crate) struct RelayState {
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) registry: Registry,
     pub(crate) sessions: Arc<Sessions>,
+    draining: watch::Sender<bool>,
 }
 
 impl RelayState {
@@ -51,13 +54,32 @@ impl RelayState {
             metrics,
             budget,
             limits,
+            draining: watch::Sender::new(false),
         }
     }
 
-    /// Ends every session, waiting dial and registration with the status of a shutdown.
+    /// Refuses dials, registrations and health checks from now on. Ends every waiting dial and every registration with
+    /// the status of a shutdown.
+    pub(crate) fn drain(&self) {
+        // Health checks turn first: a balancer then sends the retries of what ends here to other relays.
+        self.draining.send_replace(true);
+        self.metrics.drain_begun();
+        self.registry.close();
+    }
+
+    /// Drains, and ends every session with the status of a shutdown.
     pub(crate) fn shut_down(&self) {
-        self.dial_queue.shut_down();
+        self.drain();
         self.sessions.shut_down();
-        self.registry.shut_down();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Resolves when the relay drains or shuts down.
+    pub(crate) async fn drain_begun(&self) {
+        // Fails only without a sender, which `self` is.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }

@@ -174,6 +174,7 @@ impl Drop for Session {
         self.table.forget(self);
         if let Some(opened) = self.opened.get() {
             self.table.metrics.session_closed();
+            self.table.closed.notify_waiters();
             let bytes = |direction: Direction| self.bytes[direction as usize].load(Relaxed);
             tracing::debug!(
                 session = %self.id,

@@ -2,7 +2,9 @@
 
 mod backpressure;
 mod disconnects;
+mod drain;
 mod health;
+mod here;
 mod pairing;
 mod refusals;
 mod registration;

@@ -11,7 +11,7 @@ use baton_proto::relay::{
     Frame, Incoming, Pong, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
 use baton_proto::{ExecServerId, SessionId, header};
-use baton_relay::{Config, Limits, Metrics, MetricsSnapshot, Relay};
+use baton_relay::{Config, Drain, Limits, Metrics, MetricsSnapshot, Relay};
 use baton_rpc::relay::relay_client::RelayClient;
 use baton_support::{frames, registration};
 use bytes::{Buf, Bytes, BytesMut};
@@ -48,6 +48,7 @@ pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T
 pub(crate) struct TestRelay {
     pub(crate) addr: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) drain: Drain,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
 }
@@ -69,7 +70,7 @@ impl TestRelay {
         let relay = Relay::bind(SocketAddr::from(([127, 0, 0, 1], 0)), config)
             .await
             .unwrap();
-        let (addr, metrics) = (relay.local_addr(), relay.metrics());
+        let (addr, metrics, drain) = (relay.local_addr(), relay.metrics(), relay.drain());
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(relay.serve(async {
             let _ = stopped.await;
@@ -77,6 +78,7 @@ impl TestRelay {
         Self {
             addr,
             metrics,
+            drain,
             stop: Some(stop),
             served,
         }
@@ -199,6 +201,16 @@ impl PeerConnection {
         let response = response.await.unwrap();
         assert!(!response.headers().contains_key("grpc-status"));
         response.status().as_u16()
+    }
+
+    /// Asks by `Here` whether the exec-server is registered.
+    pub(crate) async fn here(&self, id: ExecServerId) -> Result<(), Status> {
+        let mut call = self.call("Here", &[(header::EXEC_SERVER_ID, id.to_string())]);
+        // An empty message.
+        call.writer.send_raw(vec![0; 5]).await;
+        call.writer.end();
+        let response = within_timeout("an answer", call.answer).await.unwrap().unwrap();
+        Status::from_header_map(response.headers()).map_or(Ok(()), Err)
     }
 
     pub(crate) fn dial(&self, id: ExecServerId, session: SessionId) -> Call {
