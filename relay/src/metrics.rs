@@ -20,7 +20,7 @@ pub enum RefusalReason {
     Limit,
     /// The exec-server did not accept in time, or this relay drains or shuts down.
     NotAccepted,
-    /// A dial that sent no first frame in time.
+    /// A dial without its first frame in time, a `Here` without its message, or an exec-server that answered no ping.
     Silent,
     /// Another protocol version, or an authority that is not this relay's.
     Precondition,
@@ -47,6 +47,7 @@ impl RefusalReason {
 pub struct Metrics {
     draining: AtomicBool,
     registrations: AtomicU64,
+    registrations_unanswered: AtomicU64,
     here_registered: AtomicU64,
     here_not_registered: AtomicU64,
     sessions_open: AtomicU64,
@@ -64,6 +65,9 @@ pub struct MetricsSnapshot {
     pub draining: bool,
     /// Exec-servers registered now.
     pub registrations: u64,
+    /// Registrations that the relay ended because the exec-server answered no ping until the next one was due. Many at
+    /// once: the network between relay and exec-servers, or the balancer, was interrupted.
+    pub registrations_unanswered: u64,
     /// `Here` of registered exec-servers. Each exec-server asks every 10 s.
     pub here_registered: u64,
     /// `Here` of other exec-servers, which then register anew. Some after each change of a fleet are usual; a steady
@@ -109,6 +113,7 @@ impl Metrics {
         MetricsSnapshot {
             draining: self.draining.load(Relaxed),
             registrations: self.registrations.load(Relaxed),
+            registrations_unanswered: self.registrations_unanswered.load(Relaxed),
             here_registered: self.here_registered.load(Relaxed),
             here_not_registered: self.here_not_registered.load(Relaxed),
             sessions_open: self.sessions_open.load(Relaxed),
@@ -130,6 +135,10 @@ impl Metrics {
 
     pub(crate) fn unregistered(&self) {
         self.registrations.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn registration_unanswered(&self) {
+        self.registrations_unanswered.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn here(&self, is_registered: bool) {

@@ -8,27 +8,33 @@
 //! A key has one registration. A second one replaces the first only when the first does not answer a `Ping`: a copied
 //! key cannot displace a connected exec-server, and a broken connection does not keep the exec-server from registering
 //! again. Spliced sessions outlive their registration.
+//!
+//! The relay also pings regularly ([`pings`]): behind a balancer nothing else shows that an exec-server is gone.
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod pings;
 mod proof;
+#[cfg(test)]
+mod tests;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::relay::{
-    Challenge, Frame, HereRequest, HereResponse, Proof, RegisterRequest, RegisterResponse, register_request,
-    register_response,
+    Challenge, Frame, HereRequest, HereResponse, Ping, Proof, RegisterRequest, RegisterResponse,
+    register_request, register_response,
 };
 use baton_proto::{ExecServerId, header};
 use baton_rpc::relay::relay_server::Relay;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use self::pings::RegularPings;
 use self::proof::{ProofError, RelayAuthorities};
 use crate::RefusalReason;
 use crate::connection::Connection;
@@ -97,6 +103,8 @@ pub(crate) enum RegisterRefusal {
     AddressFull(usize),
     #[error("registration limit ({0}) of this relay reached; use another relay")]
     Full(usize),
+    #[error("no ping of the relay was answered for {0:?}; register again")]
+    Unanswered(Duration),
     #[error("the relay is shutting down; reconnect")]
     ShuttingDown,
     #[error("the relay's operating system provides no random numbers; try again later or use another relay")]
@@ -137,6 +145,10 @@ impl Relay for Registrar {
         names
             .check(&self.authority)
             .map_err(|error| refused(error.into()))?;
+        // Before the challenge, so that the exec-server tries again at once.
+        if self.relay.is_draining() {
+            return Err(refused(RegisterRefusal::ShuttingDown));
+        }
         let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
         let exchange = RegisterExchange {
             relay: self.relay.clone(),
@@ -145,10 +157,6 @@ impl Relay for Registrar {
             authority: self.authority.clone(),
             outbound,
         };
-        // Before the challenge, so that the exec-server tries again at once.
-        if self.relay.is_draining() {
-            return Err(refused(RegisterRefusal::ShuttingDown));
-        }
         tokio::spawn(exchange.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
@@ -210,14 +218,26 @@ impl RegisterExchange {
             authority = %SanitizedText(&self.authority),
             "registered"
         );
+        let interval = self.relay.limits.ping_interval;
+        let mut pings = RegularPings::new(registration.id(), interval, Instant::now());
+        let mut due = pin!(sleep_until(pings.due()));
         loop {
             let message = tokio::select! {
                 end = registration.ended() => return Err(end_refusal(end, registration.id())),
                 message = inbound.message() => message,
+                () = &mut due => {
+                    self.ping(registration, &mut pings)?;
+                    due.as_mut().reset(pings.due());
+                    continue;
+                }
             };
             match message {
                 Ok(Some(message)) => match message.kind {
-                    Some(register_request::Kind::Pong(pong)) => registration.pong(pong.nonce),
+                    Some(register_request::Kind::Pong(pong)) => {
+                        if !pings.pong(pong.nonce) {
+                            registration.pong(pong.nonce);
+                        }
+                    }
                     Some(register_request::Kind::Decline(decline)) => self.relay.sessions.decline(&decline),
                     // A later version may send other messages.
                     Some(register_request::Kind::Proof(_)) | None => {}
@@ -226,6 +246,21 @@ impl RegisterExchange {
                 Err(status) => return unreadable(&status).map_or(Ok(()), Err),
             }
         }
+    }
+
+    /// Sends the ping that is due, unless the one before it is unanswered.
+    fn ping(&self, registration: &Registration, pings: &mut RegularPings) -> Result<(), RegisterRefusal> {
+        let Some(nonce) = pings.next(Instant::now()) else {
+            self.relay.metrics.registration_unanswered();
+            return Err(RegisterRefusal::Unanswered(self.relay.limits.ping_interval));
+        };
+        if registration
+            .send(register_response::Kind::Ping(Ping { nonce }))
+            .is_err()
+        {
+            pings.not_sent();
+        }
+        Ok(())
     }
 
     /// Challenges the exec-server; `None` if it disconnected instead of answering.
@@ -299,6 +334,7 @@ impl RegisterExchange {
                 RegisterOutcome::Full => {
                     return Err(RegisterRefusal::Full(limits.registrations));
                 }
+                RegisterOutcome::Closed => return Err(RegisterRefusal::ShuttingDown),
                 RegisterOutcome::Taken(holder) => {
                     if holder.answers(limits.probe_timeout).await {
                         return Err(RegisterRefusal::Taken(registration.id()));
@@ -334,7 +370,6 @@ fn unreadable(status: &Status) -> Option<RegisterRefusal> {
 }
 
 /// A slot in the registry, released on drop, because the exchange may end at any await.
-                RegisterOutcome::Closed => return Err(RegisterRefusal::ShuttingDown),
 struct RegistrationSlot {
     relay: Arc<RelayState>,
     registration: Arc<Registration>,
@@ -363,7 +398,7 @@ impl Refusal for RegisterRefusal {
             Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => {
                 Code::ResourceExhausted
             }
-            Self::ShuttingDown => Code::Unavailable,
+            Self::Unanswered(_) | Self::ShuttingDown => Code::Unavailable,
             Self::NoRandom => Code::Internal,
         }
     }
@@ -379,6 +414,7 @@ impl Refusal for RegisterRefusal {
             Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => {
                 RefusalReason::Limit
             }
+            Self::Unanswered(_) => RefusalReason::Silent,
             Self::Slow(_) | Self::ShuttingDown | Self::NoRandom => RefusalReason::NotAccepted,
         }
     }

@@ -4,6 +4,7 @@ mod registration;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use baton_proto::ExecServerId;
 
@@ -18,16 +19,18 @@ pub(crate) struct Registry {
     most: usize,
     /// The session limit that `Registered` announces to an exec-server.
     sessions_per_exec_server: usize,
+    /// The interval of pings that `Registered` announces.
+    ping_interval: Duration,
     registrations: Mutex<RegistrationTable>,
 }
 
 #[derive(Default)]
 struct RegistrationTable {
+    /// The relay drains or shuts down.
+    is_closed: bool,
     now: HashMap<ExecServerId, Arc<Registration>>,
     /// Ids that were registered since the relay started, with the order in which they first registered. At most as many
     /// as may be registered at once.
-    /// The relay drains or shuts down.
-    is_closed: bool,
     known: HashMap<ExecServerId, usize>,
 }
 
@@ -38,16 +41,17 @@ pub(crate) enum RegisterOutcome {
     Taken(Arc<Registration>),
     /// The table is full.
     Full,
+    /// The relay drains or shuts down.
+    Closed,
 }
 
 impl Registry {
-    /// The relay drains or shuts down.
-    Closed,
     pub(crate) fn new(limits: &Limits, allow_servers: Option<AllowedServers>) -> Self {
         Self {
             allow_servers,
             most: limits.registrations,
             sessions_per_exec_server: limits.sessions_per_exec_server,
+            ping_interval: limits.ping_interval,
             registrations: Mutex::default(),
         }
     }
@@ -99,7 +103,7 @@ impl Registry {
                     displaced = now.remove(&last);
                 }
             }
-            registration.welcome(self.sessions_per_exec_server);
+            registration.welcome(self.sessions_per_exec_server, self.ping_interval);
             now.insert(id, registration.clone());
             let place = known.len();
             if place < self.most {

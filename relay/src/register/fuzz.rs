@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::registration::{exec_server_id, signed_message};
-use baton_proto::relay::Pong;
+use baton_proto::relay::{Decline, Pong};
 use bytes::Bytes;
 use prost::Message as _;
 use tokio::runtime::Runtime;
@@ -25,7 +25,7 @@ pub(crate) const REGISTER: Target = Target {
     seeds,
 };
 
-const AUTHORITY: &str = "127.0.0.1:7700";
+pub(super) const AUTHORITY: &str = "127.0.0.1:7700";
 
 /// A request body made from the input. It signs the relay's challenge where the input asks for a proof.
 struct FuzzBody {
@@ -82,6 +82,7 @@ impl FuzzBody {
             match response.expect("no refusal before the end").kind {
                 Some(register_response::Kind::Challenge(challenge)) => seen.nonce = challenge.nonce.to_vec(),
                 Some(register_response::Kind::Registered(_)) => seen.registered = true,
+                Some(register_response::Kind::Ping(_)) => {}
                 _ => panic!("an unexpected message from the relay"),
             }
         }
@@ -91,7 +92,7 @@ impl FuzzBody {
         let nonce = self.seen.lock().expect("one thread").nonce.clone();
         let framed = |message: Vec<u8>| [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
         let request = |kind| RegisterRequest { kind: Some(kind) }.encode_to_vec();
-        match input.u8() % 6 {
+        match input.u8() % 7 {
             0 => input.chunk().to_vec(),
             1 => framed(input.chunk().to_vec()),
             // The proof, and the proof with one altered byte.
@@ -107,16 +108,21 @@ impl FuzzBody {
                 &nonce,
                 "evil.example:7700",
             )))),
-            _ => framed(request(register_request::Kind::Pong(Pong { nonce: input.u64() }))),
+            5 => framed(request(register_request::Kind::Pong(Pong { nonce: input.u64() }))),
+            _ => framed(request(register_request::Kind::Decline(Decline {
+                session_id: input.chunk().to_vec().into(),
+                accept_token: input.chunk().to_vec().into(),
+                retry_after_ms: input.u32(),
+            }))),
         }
     }
 }
 
-fn key() -> Ed25519KeyPair {
+pub(super) fn key() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("any 32 bytes are a seed")
 }
 
-fn proof(nonce: &[u8], authority: &str) -> Proof {
+pub(super) fn proof(nonce: &[u8], authority: &str) -> Proof {
     let key = key();
     let dial_token_hash = [7; 32];
     let message = signed_message(nonce, authority, &dial_token_hash);
@@ -206,6 +212,16 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let proof = || Script::default().u8(2);
     vec![
         ("proof-and-pongs", proof().u8(5).u64(1).u8(5).u64(u64::MAX).done()),
+        (
+            "proof-and-decline",
+            proof()
+                .u8(6)
+                .chunk(&[1; 16])
+                .chunk(&[2; 32])
+                .u32(500)
+                .u8(6)
+                .done(),
+        ),
         ("altered-key", Script::default().u8(3).u8(8).u8(1).done()),
         (
             "altered-signature",

@@ -76,11 +76,11 @@ impl Registration {
     }
 
     /// Sends `Registered`. It fails only if the stream has ended: only the Challenge is in the queue before it.
-    pub(crate) fn welcome(&self, max_sessions: usize) {
+    pub(crate) fn welcome(&self, max_sessions: usize, ping_interval: Duration) {
         let _ = self.send(register_response::Kind::Registered(Registered {
             exec_server_id: self.id().0.to_vec().into(),
             max_sessions: u32::try_from(max_sessions).unwrap_or(u32::MAX),
-            ping_interval_ms: 0,
+            ping_interval_ms: u32::try_from(ping_interval.as_millis()).unwrap_or(u32::MAX),
         }));
     }
 
