@@ -99,7 +99,12 @@ pub(crate) const MAX_PROCESSES_MAX: i64 = 65_536;
 /// milliseconds hold it.
 pub(crate) const GRACE_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The maximum of `--stop-timeout`: the longest build that a stopped machine should wait for.
+/// Default of the relay's `--drain`: most sessions end within it. Shorter than the 30 s after which Kubernetes kills a
+/// container, and the 90 s of systemd, so that the relay still tells the rest that it shuts down.
+pub(crate) const RELAY_DRAIN_DEFAULT: Duration = Duration::from_secs(25);
+
+/// The maximum of `--stop-timeout` and of the relay's `--drain`: the longest build that a stopped machine should wait
+/// for.
 pub(crate) const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The maximum of `--max-sessions`: 4 GiB of memory if all are idle.

@@ -38,6 +38,12 @@ pub enum HealthError {
         /// The relay.
         url: String,
     },
+    /// The relay takes no new sessions. A server that is no relay may give the same answer.
+    #[error("the relay at {url} is shutting down (HTTP status 404); check again when it has restarted")]
+    Draining {
+        /// The relay.
+        url: String,
+    },
     /// The server is not a relay, or a relay without health checks.
     #[error(
         "{url} answered with {answer}, which is not a Baton relay's answer to a health check; check the URL, and the relay's version"
@@ -72,6 +78,7 @@ pub async fn check_relay(url: &str, roots: RelayRoots) -> Result<(), HealthError
     let parsed = RelayUrl::parse(url)?.with_roots(roots);
     match get(&parsed, url, "/health", &[]).await? {
         StatusCode::OK => Ok(()),
+        StatusCode::NOT_FOUND => Err(HealthError::Draining { url: url.into() }),
         other => Err(no_relay(url, other)),
     }
 }

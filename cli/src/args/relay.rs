@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::values::memory;
+use super::values::{memory, stop_timeout, utf8};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  baton relay --listen 0.0.0.0:7700 --authority relay.example:7700")]
@@ -23,6 +24,12 @@ pub(crate) struct RelayArgs {
     /// than half. The process takes at most an eighth and 48 MiB more
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory)]
     pub(crate) memory: usize,
+    /// Time that open sessions have to end when this relay is stopped by SIGTERM or SIGINT, like 10m where commands run
+    /// long; a service manager has to wait longer. Meanwhile the relay takes no new session and answers GET /health by
+    /// 404, and exec-servers leave it. The same signal again, or 0s, ends sessions at once; their clients reconnect
+    /// [default: 25s]
+    #[arg(long, value_name = "TIME", value_parser = utf8(stop_timeout))]
+    pub(crate) drain: Option<Duration>,
     /// Use TLS with this certificate chain (PEM); peers then dial https:// URLs. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

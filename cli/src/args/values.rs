@@ -290,7 +290,7 @@ pub(super) fn max_output(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(expected)
 }
 
-/// The time that commands have to end when their exec-server is stopped; 0 is none.
+/// The time that commands have to end when their exec-server is stopped, or sessions when their relay is; 0 is none.
 pub(super) fn stop_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(limit) if limit <= STOP_TIMEOUT_MAX => Ok(limit),

@@ -1,12 +1,16 @@
 //! `baton relay`.
 
-use baton_relay::{AllowedServers, Config, Limits, Relay, Tls};
+use std::time::Duration;
+
+use baton_relay::{AllowedServers, Config, Drain, DrainEnd, Limits, Relay, Tls};
+use baton_trace::text::counted;
 
 use crate::args::RelayArgs;
 use crate::error::CliError;
-use crate::limits::RELAY_FILES;
+use crate::limits::{RELAY_DRAIN_DEFAULT, RELAY_FILES};
 use crate::runtime::runtime;
-use crate::{descriptor_limit, logging, signals};
+use crate::signals::StopSignals;
+use crate::{descriptor_limit, logging};
 
 pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
     logging::start("info");
@@ -43,13 +47,104 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
             tls,
         };
         descriptor_limit::raise(config.limits.connections as u64 + RELAY_FILES);
+        // Before the relay says that it listens: a signal from then on drains it.
+        let signals = StopSignals::new();
         let relay = Relay::bind(args.listen, config).await?;
         stdout_line!("listening on {}", relay.local_addr());
-        relay
-            .serve(async {
-                signals::stop().await;
-            })
-            .await;
+        let stop = stop(signals, relay.drain(), args.drain.unwrap_or(RELAY_DRAIN_DEFAULT));
+        relay.serve(stop).await;
         Ok(0)
     })
+}
+
+/// Waits for a stop signal, and then until sessions have ended or their time is over.
+async fn stop(mut signals: StopSignals, drain: Drain, limit: Duration) {
+    let first = signals.next().await;
+    let sessions = drain.begin();
+    log_line!("{}", begin_message(sessions, limit));
+    let again = async {
+        // The same signal twice: a service manager may send SIGHUP in addition to SIGTERM.
+        while signals.next().await != first {}
+    };
+    let end = drain.finish(limit, again).await;
+    // Otherwise the first message has said all.
+    if sessions > 0 && !limit.is_zero() {
+        log_line!("{}", end_message(end, drain.sessions(), limit));
+    }
+}
+
+/// The message at the first signal.
+fn begin_message(sessions: u64, limit: Duration) -> String {
+    match sessions {
+        0 => "stopping: no session is open".into(),
+        _ if limit.is_zero() => format!("stopping: {}", ending(sessions)),
+        _ => format!(
+            "draining: {}, with {} to end; the same signal again ends {} at once",
+            counted(sessions, "session", "sessions"),
+            humantime::format_duration(limit),
+            if sessions == 1 { "it" } else { "them" }
+        ),
+    }
+}
+
+/// The message when the drain is over.
+fn end_message(end: DrainEnd, sessions: u64, limit: Duration) -> String {
+    match end {
+        DrainEnd::Finished => "drained: every session has ended".into(),
+        DrainEnd::TimedOut => format!(
+            "--drain {} is over: {}",
+            humantime::format_duration(limit),
+            ending(sessions)
+        ),
+        DrainEnd::Cut => format!("stopped again: {}", ending(sessions)),
+    }
+}
+
+fn ending(sessions: u64) -> String {
+    let counted = counted(sessions, "session", "sessions");
+    format!("ending {counted}, whose clients reconnect")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(25);
+
+    #[test]
+    fn a_relay_that_drains_says_what_happens_and_how_to_end_it_at_once() {
+        for (sessions, limit, message) in [
+            (0, LIMIT, "stopping: no session is open"),
+            (
+                1,
+                LIMIT,
+                "draining: 1 session, with 25s to end; the same signal again ends it at once",
+            ),
+            (
+                3,
+                LIMIT,
+                "draining: 3 sessions, with 25s to end; the same signal again ends them at once",
+            ),
+            (
+                3,
+                Duration::ZERO,
+                "stopping: ending 3 sessions, whose clients reconnect",
+            ),
+        ] {
+            assert_eq!(begin_message(sessions, limit), message);
+        }
+        for (end, message) in [
+            (DrainEnd::Finished, "drained: every session has ended"),
+            (
+                DrainEnd::TimedOut,
+                "--drain 25s is over: ending 2 sessions, whose clients reconnect",
+            ),
+            (
+                DrainEnd::Cut,
+                "stopped again: ending 2 sessions, whose clients reconnect",
+            ),
+        ] {
+            assert_eq!(end_message(end, 2, LIMIT), message);
+        }
+    }
 }

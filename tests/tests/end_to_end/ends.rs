@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use baton_support::process::RunningProgram;
 use rustix::process::Signal;
 
-use crate::support::{Home, Input, Mark, Running, Testbed, after, poll, relay, run, signal};
+use crate::support::{Home, Input, Mark, PATIENCE, Running, Testbed, after, poll, relay, run, signal};
 
 /// A shell and two children of it, none of which ends by itself within the test.
 const FAMILY: &str = "sleep 300 & sleep 300 & wait";
@@ -247,6 +247,66 @@ fn a_killed_relay_ends_the_call_and_its_process_and_a_new_relay_serves() {
     (testbed.relay, _) = relay(&testbed.home, &testbed.relay_address.to_string(), &[]);
     testbed.await_registration();
     run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
+}
+
+#[test]
+fn a_stopped_relay_lets_a_command_end_and_takes_no_new_one() {
+    let mut testbed = Testbed::new();
+    let mark = Mark::new();
+    let exec = testbed.exec_with(
+        &["--env", mark.variable()],
+        ["sh", "-c", "read line; echo \"$line\""],
+    );
+    let mut client = Running::start(exec, Input::Open);
+    mark.await_processes(1);
+    signal(&testbed.relay, Signal::TERM);
+    let says = |text: &str| poll(text, || testbed.relay.stderr().contains(text).then_some(()));
+    says("draining: 1 session, with 25s to end; the same signal again ends it at once");
+    let mut health = testbed.home.baton();
+    let url = format!("http://{}", testbed.relay_address);
+    health.args(["health", "--relay", &url]);
+    run(health).assert_failed(1, "is shutting down (HTTP status 404)");
+    run(testbed.exec_with(&["--connect-timeout", "0s"], ["true"])).assert_failed_whatever(255);
+    client.write(b"still here\n");
+    client.finish().assert_printed("still here\n");
+    says("drained: every session has ended");
+    assert!(testbed.relay.wait(PATIENCE).unwrap().success());
+}
+
+#[test]
+fn a_relay_that_is_stopped_twice_or_has_no_time_to_drain_ends_sessions_at_once() {
+    for options in [&[][..], &["--drain", "0s"]] {
+        let home = Home::new();
+        home.allow("continue");
+        let (mut relay, address) = relay(&home, "127.0.0.1:0", options);
+        let mut exec_server = home.exec_server(&format!("http://{address}"));
+        let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+        let mark = Mark::new();
+        let exec = home.exec(
+            &ticket,
+            ["--grace", "0s", "--env", mark.variable()],
+            ["sh", "-c", FAMILY],
+        );
+        let client = Running::start(exec, Input::Open);
+        mark.await_processes(FAMILY_SIZE);
+        signal(&relay, Signal::TERM);
+        if options.is_empty() {
+            poll("draining", || {
+                relay.stderr().contains("draining: 1 session").then_some(())
+            });
+            signal(&relay, Signal::TERM);
+        }
+        client
+            .finish()
+            .assert_failed(255, "the relay is shutting down; reconnect");
+        mark.await_gone();
+        assert!(relay.wait(PATIENCE).unwrap().success());
+        assert!(
+            relay
+                .stderr()
+                .contains("ending 1 session, whose clients reconnect")
+        );
+    }
 }
 
 #[test]
