@@ -7,7 +7,7 @@ use std::thread;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
 use baton_core_client::{Seed, Ticket};
-use baton_proto::relay::{Frame, RegisterRequest, RegisterResponse};
+use baton_proto::relay::{Frame, HereRequest, HereResponse, RegisterRequest, RegisterResponse};
 use baton_proto::{ExecServerId, header};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use baton_support::process::RunningProgram;
@@ -44,6 +44,10 @@ impl Relay for HostileRelay {
         &self,
         _: Request<Streaming<RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
+        Err(Status::new(self.0, STEERING))
+    }
+
+    async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
         Err(Status::new(self.0, STEERING))
     }
 

@@ -19,8 +19,8 @@ use baton_noise::{Initiator, prologue};
 use baton_proto::channel::ServerHello;
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
-    Challenge, Decline, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
-    register_response,
+    Challenge, Decline, Frame, HereRequest, HereResponse, Incoming, RegisterRequest, RegisterResponse,
+    Registered, register_request, register_response,
 };
 use baton_proto::{PROTOCOL_VERSION, SessionId, header};
 use baton_relay::limits::SESSIONS_PER_EXEC_SERVER;
@@ -96,6 +96,10 @@ impl Relay for AnnouncingRelay {
             }
         });
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(responses))))
+    }
+
+    async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
+        Err(Status::unimplemented("as of an earlier version"))
     }
 
     async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {

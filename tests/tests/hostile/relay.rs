@@ -14,8 +14,8 @@ use std::time::Duration;
 use baton_core_client::Ticket;
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
-    Challenge, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
-    register_response,
+    Challenge, Frame, HereRequest, HereResponse, Incoming, RegisterRequest, RegisterResponse, Registered,
+    register_request, register_response,
 };
 use baton_proto::{ExecServerId, SessionId, header};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
@@ -390,6 +390,10 @@ impl Relay for HostileRelay {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
+        Err(Status::unimplemented("as of an earlier version"))
     }
 
     async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
