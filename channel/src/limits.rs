@@ -73,6 +73,12 @@ pub const RETRY_LONGEST: Duration = Duration::from_millis(500);
 /// clients that return too often would themselves overload the machine.
 pub const RETRY_HINT_MAX: Duration = Duration::from_secs(5);
 
+/// Time from the first refusal of a dial for want of a registration, with a hint of the relay, in which a client's waits
+/// follow the hint (from [`RETRY_FIRST`] to [`RETRY_LONGEST`]) and do not grow: an exec-server whose relay died registers
+/// with another one at once, and a relay that returns learns of its exec-servers soon. Afterwards the exec-server is
+/// probably down, and the client waits for it as without a hint.
+pub const NOT_REGISTERED_SOON: Duration = Duration::from_secs(3);
+
 /// Further attempts of a client after the exec-server closed the stream before it proved its key. The exec-server may
 /// hold another key, which no retry changes, or may have stopped or timed out.
 pub const RETRY_UNVERIFIED: u32 = 2;
@@ -138,6 +144,10 @@ pub const HALF_OPEN_QUEUE: usize = 2048;
 /// Wait that clients of dials beyond [`HALF_OPEN_QUEUE`] are asked for.
 pub const DECLINE_RETRY: Duration = Duration::from_millis(500);
 
+/// Wait that the client of a dial is asked for whose `Accept` the relay did not take. Its next dial reaches the relay
+/// that a load balancer chooses now, so it need not wait for anything.
+pub const NOT_TAKEN_RETRY: Duration = Duration::from_millis(100);
+
 /// Refused clients that concurrently get message 2 and their reason, each for at most [`CLOSE_TIMEOUT`]. Origins
 /// share these slots. The stream of a further refused client ends before message 2.
 pub const MAX_REFUSALS: usize = 256;
@@ -146,7 +156,7 @@ pub const MAX_REFUSALS: usize = 256;
 /// than the pauses within a burst of dials. An idle connection costs about 20 KiB.
 pub const POOL_IDLE: Duration = Duration::from_secs(30);
 
-/// Messages to the relay that may wait on a registration's stream: a proof, then answers to probes, one at a time. A
+/// Messages to the relay that may wait on a registration's stream: a proof, then answers to probes and declined dials. A
 /// relay that probes faster than it reads has to wait.
 pub const REGISTER_OUTBOX: usize = 4;
 
@@ -171,8 +181,11 @@ pub const USER_NAME_MAX: usize = 256;
 /// Maximum length of a ticket in characters. A ticket has about 250. Bounds the work on other text that a user pastes.
 pub const TICKET_MAX: usize = 4096;
 
-/// Wait between an exec-server's attempts to register again after its connection was lost or the relay shut down, for
-/// [`REDIAL_FOR`]. Each wait is randomized by ±50%, so that the exec-servers of a restarted relay do not all connect at
+/// First wait of an exec-server before it registers again after its connection was lost or the relay shut down,
+/// randomized by ±50%. Short: behind a load balancer another relay is there at once, and commands wait for it.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
+
+/// Wait between the further attempts, for [`REDIAL_FOR`]. Each wait is randomized by ±50%, so that the exec-servers of a restarted relay do not all connect at
 /// once.
 pub const REDIAL_EVERY: Duration = Duration::from_millis(200);
 
@@ -192,6 +205,37 @@ pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(200),
 /// a fast loop of registrations that end at once. Equal to the longest wait, so that resets never increase the rate of
 /// attempts.
 pub const REGISTRATION_HELD: Duration = RECONNECT_BACKOFF.1;
+
+/// Interval at which an exec-server asks whether the relay that its load balancer now chooses has its registration.
+/// A relay that returns takes over the exec-servers that hash to it only when they ask. One stream of some 200 bytes:
+/// 10,000 exec-servers cost their relays 1,000 a second.
+pub const HERE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The part of [`HERE_INTERVAL`] by which each interval is longer or shorter, so that exec-servers that registered
+/// together do not ask together. The longest interval is 11 s.
+pub const HERE_SPREAD: f64 = 0.1;
+
+/// Timeout of one such question. A load balancer whose relay hangs answers late or never; the next question follows.
+pub const HERE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for which an exec-server that registered with another relay keeps the earlier registration, for dials that are
+/// pending there. The relay waits as long for an answer to a dial that it has announced
+/// ([`HANDSHAKE_TIMEOUT`](baton_proto::limits::HANDSHAKE_TIMEOUT)). Costs one registration and its connections, about
+/// 60 KiB.
+pub const REGISTRATION_KEPT: Duration = baton_proto::limits::HANDSHAKE_TIMEOUT;
+
+/// Signs of a registration (pings, answers to questions) that wait to be read, a few bytes each. A relay that pings
+/// faster has to wait.
+pub const REGISTRATION_SIGNS: usize = 4;
+
+/// How many intervals of the relay's pings may pass without one before an exec-server registers anew: a lost or late
+/// ping does not count as a lost relay.
+pub const PING_PATIENCE: f64 = 2.5;
+
+/// Least and greatest time without a ping after which an exec-server registers anew, whatever interval the relay
+/// announces. With less, a relay could cause a loop of registrations; with more, the check would never find a lost
+/// relay.
+pub const PING_PATIENCE_RANGE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
 /// Default of [`ServerConfig::drain_timeout`](crate::ServerConfig::drain_timeout): the time that open calls have to
 /// finish when an exec-server stops. The remaining calls are cut.

@@ -13,27 +13,32 @@ use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, Features};
 use baton_trace::recorder::Recorder;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::allow::{AllowError, AllowList};
 use crate::limits;
-use crate::link::accept::{Acceptor, Origin, Refusal};
+use crate::link::accept::{AcceptPath, Acceptor, Origin, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::network::Network;
-use crate::link::pool::Pool;
-use crate::link::register::{RegisterError, Registration, exec_server_id};
+use crate::link::register::{RegisterError, exec_server_id};
 use crate::link::tls::roots::RelayRoots;
 use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::slots::{Slot, SlotLimits, Slots};
 use crate::ticket::Ticket;
+use registrations::{Failed, Registrations, Which};
 use retries::RegistrationState;
 use revocations::Revocations;
+use served::{Opened, Served, Sign};
 use sessions::Sessions;
 
-pub(crate) mod revocations;
+mod registrations;
 mod retries;
+pub(crate) mod revocations;
+mod served;
 mod sessions;
 mod watching;
 
@@ -42,7 +47,11 @@ mod watching;
 pub enum Notice {
     /// The server is registered: its ticket works.
     Registered,
-    /// The server is not registered; the next attempt follows after the given time.
+    /// The server has registered with another relay behind the same address, because a load balancer now sends its
+    /// clients there. Its sessions go on.
+    Moved,
+    /// The server is not registered, or not with the relay that a load balancer now chooses. The next attempt follows
+    /// after the given time.
     Retrying(RegisterError, Duration),
     /// The server refused a client whose key is not on the allow-list. The owner may want to add this key.
     Refused(baton_noise::key::PublicKey),
@@ -229,7 +238,10 @@ impl Server {
         Revocations::new(is_watched.then(|| Arc::clone(&self.sessions)))
     }
 
-    /// Registers and serves until `shutdown` resolves. Registers again after each loss of the relay.
+    /// Registers and serves until `shutdown` resolves. Registers again after each loss of the relay. Also asks every
+    /// [`limits::HERE_INTERVAL`] whether the relay that a load balancer chooses has the registration. If not, it
+    /// registers there, and keeps the earlier registration for [`limits::REGISTRATION_KEPT`]. Sessions go on in every
+    /// case.
     ///
     /// While sessions are open, or something is [watched](Self::revocations), the server reads an allow-list file every
     /// [`limits::ALLOW_LIST_LOOK`]. If a client's key is removed or expires, its sessions end within a second with that
@@ -254,30 +266,15 @@ impl Server {
         let _watching = self.watch_allow_list();
         let mut dial_tokens = self.dial_tokens.take();
         loop {
-            let attempt = self.serve_registration(&service, &mut state);
-            let error = tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                token = changed(&mut dial_tokens) => Err(token),
-                error = attempt => Ok(error),
-            };
-            let error = match error {
-                Ok(error) => error,
-                Err(token) => {
-                    // The registration with the old token has been dropped.
-                    self.keys.dial_token = token;
-                    continue;
-                }
-            };
-            if error.is_permanent() && !state.was_registered {
-                return Err(error.into());
-            }
-            let wait = state.lost(clock::now(), error.is_relay_decision());
-            (self.on_notice)(Notice::Retrying(error, wait));
+            let serving = self.serve_registrations(&service, &mut state);
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                () = tokio::time::sleep(wait) => {}
+                token = changed(&mut dial_tokens) => {
+                    // The registrations with the old token have been dropped.
+                    self.keys.dial_token = token;
+                }
+                error = serving => return Err(error.into()),
             }
         }
         self.sessions.close(self.drain_timeout).await;
@@ -297,42 +294,84 @@ impl Server {
         watching
     }
 
-    async fn serve_registration(
+    /// Registers and serves, again and again. Returns only an error that no retry can change, before the first
+    /// registration. Drop ends the registrations.
+    async fn serve_registrations(
         &self,
         service: &impl Service,
         state: &mut RegistrationState,
     ) -> RegisterError {
-        let opened = async {
-            let registration = Registration::open(&self.acceptor.url, &self.keys).await?;
-            Ok((registration, Pool::open(self.acceptor.url.clone()).await?))
-        };
-        let (mut registration, pool) = match opened.await {
-            Ok(opened) => opened,
-            Err(error) => return error,
-        };
-        let mut closing = JoinSet::new();
-        closing.spawn({
-            let pool = Arc::clone(&pool);
-            async move { pool.close_idle().await }
-        });
-        state.registered(clock::now());
-        (self.on_notice)(Notice::Registered);
+        let mut registrations = Registrations::new(state, clock::now());
+        let mut attempt: Option<BoxFuture<'_, Result<Opened<'_>, RegisterError>>> = None;
         loop {
-            let took = match registration.incoming().await {
-                Ok(incoming) => self.take(incoming, &pool, service),
-                Err(error) => return error,
-            };
-            if let Err(surplus) = took
-                && let Err(error) = registration.decline(surplus).await
-            {
-                return error;
+            let now = clock::now();
+            registrations.drop_expired(now);
+            if let Some(error) = registrations.silence(now) {
+                self.ended(&mut registrations, Which::Current, error);
             }
+            if registrations.begin_attempt(now) {
+                let take = move |incoming, path: &AcceptPath| self.take(incoming, path, service);
+                attempt = Some(Served::open(&self.acceptor.url, &self.keys, take).boxed());
+            }
+            let wake = registrations.wake();
+            let (current, kept) = registrations.both();
+            let (which, sign) = tokio::select! {
+                biased;
+                sign = next(current, Served::sign) => (Which::Current, sign),
+                sign = next(kept, Served::sign) => (Which::Kept, sign),
+                opened = next(attempt.as_mut(), |attempt| attempt) => {
+                    attempt = None;
+                    if let Some(error) = self.attempted(&mut registrations, opened) {
+                        return error;
+                    }
+                    continue;
+                }
+                () = next(wake, |wake| tokio::time::sleep_until(wake.into())) => continue,
+            };
+            match sign {
+                Sign::Pinged => registrations.pinged(which, clock::now()),
+                Sign::Here(is_registered) => registrations.here(which, is_registered, clock::now()),
+                Sign::Ended(error) => self.ended(&mut registrations, which, error),
+            }
+        }
+    }
+
+    /// Handles the result of an attempt to register. Returns an error that no retry can change.
+    fn attempted<'s>(
+        &self,
+        registrations: &mut Registrations<'_, Served<'s>>,
+        opened: Result<Opened<'s>, RegisterError>,
+    ) -> Option<RegisterError> {
+        let now = clock::now();
+        let error = match opened {
+            Ok((served, patience)) => {
+                (self.on_notice)(match registrations.registered(served, patience, now) {
+                    true => Notice::Moved,
+                    false => Notice::Registered,
+                });
+                return None;
+            }
+            Err(error) if error.is_permanent() && !registrations.was_registered() => return Some(error),
+            Err(error) => error,
+        };
+        match registrations.failed(&error, now) {
+            Failed::Retry(wait) => (self.on_notice)(Notice::Retrying(error, wait)),
+            Failed::Stays => tracing::debug!("the relay still has the present registration"),
+            Failed::Returned => (self.on_notice)(Notice::Registered),
+        }
+        None
+    }
+
+    fn ended(&self, registrations: &mut Registrations<'_, Served<'_>>, which: Which, error: RegisterError) {
+        match registrations.ended(which, &error, clock::now()) {
+            Some(wait) => (self.on_notice)(Notice::Retrying(error, wait)),
+            None => tracing::debug!("an earlier registration ended: {error}"),
         }
     }
 
     /// Starts a task that serves one session once its origin has a handshake slot. Returns `incoming` if the origin's
     /// share of the queue is full.
-    fn take(&self, incoming: Incoming, pool: &Arc<Pool>, service: &impl Service) -> Result<(), Incoming> {
+    fn take(&self, incoming: Incoming, path: &AcceptPath, service: &impl Service) -> Result<(), Incoming> {
         let notice = Arc::clone(&self.on_notice);
         let Ok(request) = self.half_open.request(Origin::of(&incoming)) else {
             notice(Notice::AcceptFailed(
@@ -343,7 +382,7 @@ impl Server {
         let session = Dialled {
             acceptor: Arc::clone(&self.acceptor),
             sessions: Arc::clone(&self.sessions),
-            pool: Arc::clone(pool),
+            path: path.clone(),
             service: service.clone(),
             notice,
             features: self.features,
@@ -359,6 +398,14 @@ impl Server {
             }
         });
         Ok(())
+    }
+}
+
+/// Waits for what `wait` returns, forever if there is nothing to wait for.
+async fn next<T, F: Future>(from: Option<T>, wait: impl FnOnce(T) -> F) -> F::Output {
+    match from {
+        Some(from) => wait(from).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -384,7 +431,7 @@ fn session_slots(sessions: usize) -> SlotLimits {
 struct Dialled<S> {
     acceptor: Arc<Acceptor>,
     sessions: Arc<Sessions>,
-    pool: Arc<Pool>,
+    path: AcceptPath,
     service: S,
     notice: Arc<dyn Fn(Notice) + Send + Sync>,
     features: Features,
@@ -396,12 +443,12 @@ impl<S: Service> Dialled<S> {
         let Self {
             acceptor,
             sessions,
-            pool,
+            path,
             service,
             notice,
             features,
         } = self;
-        let accepted = match acceptor.accept(&pool, incoming, slot, features).await {
+        let accepted = match acceptor.accept(&path, incoming, slot, features).await {
             Ok(accepted) => accepted,
             Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
         };

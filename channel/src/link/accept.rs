@@ -20,6 +20,7 @@ use tonic::Code;
 
 use super::endpoint::{RelayError, RelayUrl};
 use super::pool::{Lease, Pool};
+use super::register::Decliner;
 use super::stream::{OuterStream, StreamOpenError};
 use crate::allow::{AllowError, AllowList, Lookup, Peer};
 use crate::limits;
@@ -49,6 +50,15 @@ pub(crate) struct Acceptor {
     pub(crate) refusals: Slots<Origin>,
 }
 
+/// The connections over which the dials of one registration are accepted, and its stream, on which they are declined.
+/// Each registration has its own: behind a balancer that chooses a relay for a whole connection, connections that are
+/// opened with the registration probably lead to its relay.
+#[derive(Clone)]
+pub(crate) struct AcceptPath {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) decliner: Decliner,
+}
+
 /// The origin of a dial, as the relay reports it: a keyed hash of the client's network. A false origin gains a hostile
 /// relay nothing: it can withhold any session anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,9 +80,13 @@ impl Origin {
 pub(crate) enum AcceptError {
     #[error("the relay announced a client without a valid session id")]
     Incoming,
-    #[error("cannot open a further connection to the relay: {0}")]
+    #[error("cannot open a further connection to the relay: {0}; its client is asked to retry")]
     Connect(#[from] RelayError),
-    #[error("the relay did not connect the session: {0}")]
+    /// The relay did not take the `Accept`. After a load balancer has chosen another relay, it goes there, and that one
+    /// knows nothing of the dial.
+    #[error("the relay did not connect the session: {0}; its client is asked to retry")]
+    NotTaken(StreamOpenError),
+    #[error("the relay ended the session before its handshake: {0}")]
     Stream(#[from] StreamOpenError),
     #[error("{0}{cause}", cause = cause(.0))]
     Handshake(#[from] HandshakeError),
@@ -159,19 +173,24 @@ struct Opened {
 }
 
 impl Acceptor {
-    /// Opens the `Accept` stream and completes the handshake. [`HANDSHAKE_TIMEOUT`] bounds the time until the client's
-    /// key is known. An allowed client then frees `half_open`, the slot of its origin, and takes a slot of its key.
+    /// Opens the `Accept` stream and completes the handshake. Declines a dial whose `Accept` the relay does not take, so
+    /// that its client dials again at once. [`HANDSHAKE_TIMEOUT`] bounds the time until the client's key is known. An
+    /// allowed client then frees `half_open`, the slot of its origin, and takes a slot of its key.
     /// `features` are announced.
     pub(crate) async fn accept(
         &self,
-        pool: &Arc<Pool>,
+        path: &AcceptPath,
         incoming: Incoming,
         half_open: Slot<Origin>,
         features: Features,
     ) -> Result<Accepted, AcceptError> {
-        let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.open(pool, &incoming))
-            .await
-            .unwrap_or(Err(AcceptError::Timeout))?;
+        let opening = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.open(&path.pool, &incoming));
+        let opened = opening.await.unwrap_or(Err(AcceptError::Timeout));
+        if let Err(AcceptError::Connect(_) | AcceptError::NotTaken(_)) = &opened {
+            // Holds the dial's handshake slot, so that their number is bounded.
+            path.decliner.decline(&incoming, limits::NOT_TAKEN_RETRY).await;
+        }
+        let opened = opened?;
         let remote = *opened.responder.remote();
         let mut half_open = Some(half_open);
         let admission = match self.allow.look_up(&remote, SystemTime::now()) {
@@ -334,7 +353,7 @@ impl Acceptor {
                 {
                     full = Some(lease);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(AcceptError::NotTaken(error)),
             }
         }
     }

@@ -42,9 +42,14 @@ pub enum ConnectError {
     Relay(#[from] RelayError),
     /// No exec-server with the ticket's id is registered.
     #[error(
-        "the exec-server is not connected to the relay (the relay says: {0}); is `baton exec-server` running?"
+        "the exec-server is not connected to the relay (the relay says: {hint}); is `baton exec-server` running?"
     )]
-    NotRegistered(String),
+    NotRegistered {
+        /// The relay's message.
+        hint: String,
+        /// How long it asks to wait, in milliseconds, for an exec-server that is changing its relay.
+        retry_ms: Option<u64>,
+    },
     /// The relay refused the ticket's dial token.
     #[error("the relay refused this ticket (it says: {0}); ask for the exec-server's current ticket")]
     TicketRefused(String),
@@ -112,7 +117,7 @@ impl ConnectError {
             | Self::Timeout(_)
             | Self::NotInTime(_)
             | Self::Unavailable(_) => StartFailure::NotConnected,
-            Self::NotRegistered(_) => StartFailure::Unavailable,
+            Self::NotRegistered { .. } => StartFailure::Unavailable,
             Self::TicketRefused(_) => StartFailure::TicketRefused,
             Self::Busy { .. } | Self::NoSession { .. } => StartFailure::ResourceLimit,
             Self::OtherVersion(_) | Self::Hello(_) => StartFailure::Incompatible,
@@ -134,7 +139,10 @@ impl ConnectError {
         };
         let said = hint(status.message());
         match status.code() {
-            Code::NotFound => Self::NotRegistered(said),
+            Code::NotFound => Self::NotRegistered {
+                hint: said,
+                retry_ms: retry_ms(&status),
+            },
             Code::PermissionDenied | Code::Unauthenticated => Self::TicketRefused(said),
             Code::ResourceExhausted => Self::Busy {
                 hint: said,
@@ -150,7 +158,7 @@ impl ConnectError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Relay(error) => error.may_pass(),
-            Self::NotRegistered(_)
+            Self::NotRegistered { .. }
             | Self::Busy { .. }
             | Self::NoSession { .. }
             | Self::Broken(_)

@@ -1,7 +1,10 @@
 //! The connections over which an exec-server accepts its sessions. Each carries at most [`MAX_SESSIONS`], so that their
 //! windows fit into the connection's window, and a stalled session cannot block others. Connections are opened on
-//! demand, and closed after [`POOL_IDLE`] without a session.
+//! demand, and closed after [`POOL_IDLE`] without a session. Each registration has its own; after its end, its
+//! connections are closed with their last session.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,8 @@ pub(crate) struct Pool {
     /// same.
     opening: tokio::sync::Mutex<u64>,
     idle: Notify,
+    /// The registration has ended.
+    is_retired: AtomicBool,
 }
 
 struct Pooled {
@@ -48,6 +53,7 @@ impl Pool {
             connections: Mutex::new(vec![first]),
             opening: tokio::sync::Mutex::new(0),
             idle: Notify::new(),
+            is_retired: AtomicBool::new(false),
         }))
     }
 
@@ -70,7 +76,7 @@ impl Pool {
     }
 
     /// Closes connections that have been idle for [`POOL_IDLE`]. Never returns; runs while it is polled.
-    pub(crate) async fn close_idle(&self) {
+    pub(crate) async fn close_idle(&self) -> Infallible {
         loop {
             self.idle.notified().await;
             while let Some(wait) = self.prune(clock::now()) {
@@ -87,6 +93,13 @@ impl Pool {
         connections.retain(|pooled| !is_spare(pooled) || idle(pooled) < POOL_IDLE);
         let spare = connections.iter().filter(|pooled| is_spare(pooled));
         spare.map(|pooled| POOL_IDLE - idle(pooled)).min()
+    }
+
+    /// Closes each connection when it has no session. Dials that were announced before can still lease.
+    pub(crate) fn retire(&self) {
+        let mut connections = self.lock();
+        self.is_retired.store(true, Ordering::Relaxed);
+        connections.retain(|pooled| pooled.sessions > 0);
     }
 
     fn find(self: &Arc<Self>, except: Option<&Lease>) -> Option<Lease> {
@@ -125,9 +138,62 @@ impl Drop for Lease {
             return;
         };
         pooled.sessions -= 1;
-        if pooled.sessions == 0 {
-            pooled.idle_since = clock::now();
-            self.pool.idle.notify_one();
+        if pooled.sessions > 0 {
+            return;
         }
+        pooled.idle_since = clock::now();
+        if self.pool.is_retired.load(Ordering::Relaxed) {
+            connections.retain(|pooled| pooled.sessions > 0);
+        }
+        self.pool.idle.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::link::network::Network;
+
+    /// Whether this end of the connection reads the end of the other one within a second.
+    async fn is_closed(connection: &mut DuplexStream) -> bool {
+        let read = async { while connection.read(&mut [0; 1024]).await.is_ok_and(|bytes| bytes > 0) {} };
+        timeout(Duration::from_secs(1), read).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_connections_of_an_ended_registration_are_closed_with_their_last_session() {
+        let (opened, mut connections) = mpsc::unbounded_channel();
+        let network = Network::new(move |_| {
+            let (near, far) = duplex(1 << 16);
+            opened.send(far).unwrap();
+            async move { Ok(near) }
+        });
+        let url = RelayUrl::parse("http://127.0.0.1:7700")
+            .unwrap()
+            .over(Some(network));
+        let pool = Pool::open(url).await.unwrap();
+        let mut leases = Vec::new();
+        for _ in 0..=MAX_SESSIONS {
+            leases.push(pool.lease(None).await.unwrap());
+        }
+        let mut first = connections.recv().await.unwrap();
+        let mut second = connections.recv().await.unwrap();
+        pool.retire();
+        assert!(!is_closed(&mut first).await && !is_closed(&mut second).await);
+        // The last lease is the only one of the second connection.
+        leases.pop();
+        assert!(is_closed(&mut second).await && !is_closed(&mut first).await);
+        leases.clear();
+        assert!(is_closed(&mut first).await);
+        // A dial that was announced before the end still gets a connection.
+        let late = pool.lease(None).await.unwrap();
+        let mut third = connections.recv().await.unwrap();
+        assert!(!is_closed(&mut third).await);
+        drop(late);
+        assert!(is_closed(&mut third).await);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::dial::ConnectError;
-use crate::limits::{RETRY_FIRST, RETRY_HINT_MAX, RETRY_LONGEST, RETRY_UNVERIFIED};
+use crate::limits::{NOT_REGISTERED_SOON, RETRY_FIRST, RETRY_HINT_MAX, RETRY_LONGEST, RETRY_UNVERIFIED};
 
 /// The retries of one attempt to establish a session.
 pub(crate) struct Retry {
@@ -14,6 +14,8 @@ pub(crate) struct Retry {
     hint_factor: f64,
     /// Attempts that ended before the exec-server proved its key.
     unverified: u32,
+    /// The first refusal for want of a registration.
+    unregistered: Option<Instant>,
     jitter: u64,
 }
 
@@ -25,6 +27,7 @@ impl Retry {
             next: RETRY_FIRST,
             hint_factor: 1.0,
             unverified: 0,
+            unregistered: None,
             jitter,
         }
     }
@@ -39,21 +42,33 @@ impl Retry {
         if !self.may_pass(error) {
             return None;
         }
-        let full = match error.retry_after() {
+        let full = match (self.registers_soon(error, now), error.retry_after()) {
+            (Some(hint), _) => hint.clamp(RETRY_FIRST, RETRY_LONGEST),
             // A peer at its limit needs time for its other clients: many refused clients that return as soon as the
             // hint allows would overload it.
-            Some(hint) => {
+            (None, Some(hint)) => {
                 let hint = hint.clamp(RETRY_FIRST, RETRY_HINT_MAX).mul_f64(self.hint_factor);
                 self.hint_factor = (self.hint_factor * 1.5).min(RETRY_HINT_MAX.div_duration_f64(RETRY_FIRST));
                 hint.min(RETRY_HINT_MAX)
             }
-            None => {
+            (None, None) => {
                 let next = (self.next * 3 / 2).min(RETRY_LONGEST);
                 std::mem::replace(&mut self.next, next)
             }
         };
         let wait = full.mul_f64(0.5 + self.spread());
         (now + wait < self.deadline).then_some(wait)
+    }
+
+    /// The relay's hint if the exec-server is expected to register within [`NOT_REGISTERED_SOON`]. It is at no limit, so
+    /// the waits need not grow.
+    fn registers_soon(&mut self, error: &ConnectError, now: Instant) -> Option<Duration> {
+        let ConnectError::NotRegistered { retry_ms, .. } = error else {
+            return None;
+        };
+        let since = *self.unregistered.get_or_insert(now);
+        let is_soon = now.saturating_duration_since(since) < NOT_REGISTERED_SOON;
+        retry_ms.filter(|_| is_soon).map(Duration::from_millis)
     }
 
     fn may_pass(&mut self, error: &ConnectError) -> bool {
@@ -90,6 +105,13 @@ mod tests {
         }
     }
 
+    fn not_registered(retry_ms: Option<u64>) -> ConnectError {
+        ConnectError::NotRegistered {
+            hint: String::new(),
+            retry_ms,
+        }
+    }
+
     /// The waits until the client gives up.
     fn waits(error: &ConnectError, jitter: u64) -> Vec<Duration> {
         let mut now = clock::now();
@@ -110,7 +132,7 @@ mod tests {
         });
         for error in [
             unreachable,
-            ConnectError::NotRegistered(String::new()),
+            not_registered(None),
             ConnectError::Unavailable(String::new()),
             ConnectError::Broken(String::new()),
             ConnectError::Timeout("the relay"),
@@ -150,5 +172,35 @@ mod tests {
             "{forever:?}"
         );
         assert_ne!(waits(&busy(Some(250)), 8), hinted);
+    }
+
+    #[test]
+    fn a_hint_of_a_registration_soon_is_followed_for_three_seconds_and_the_deadline_stays() {
+        let until = |waits: &[Duration], time: Duration| {
+            let mut passed = Duration::ZERO;
+            let is_before = |wait: &&Duration| {
+                passed += **wait;
+                passed < time
+            };
+            waits.iter().take_while(is_before).count()
+        };
+        let hinted = waits(&not_registered(Some(250)), 7);
+        let soon = until(&hinted, NOT_REGISTERED_SOON);
+        let near = Duration::from_millis(125)..=Duration::from_millis(375);
+        assert!(
+            hinted[..soon].iter().all(|wait| near.contains(wait)),
+            "{hinted:?}"
+        );
+        assert!(soon >= 8, "{soon}");
+        let later = until(&hinted, TIMEOUT) - soon;
+        assert!((40..110).contains(&later), "{later}");
+        assert!(hinted.iter().sum::<Duration>() > TIMEOUT - Duration::from_secs(1));
+
+        // A hint cannot silence a client, nor let it flood the relay.
+        for hint in [0, u64::MAX] {
+            let waits = waits(&not_registered(Some(hint)), 7);
+            let bounds = RETRY_FIRST / 2..=RETRY_LONGEST * 3 / 2;
+            assert!(waits.iter().all(|wait| bounds.contains(wait)), "{waits:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use baton_proto::ExecServerId;
 
 use crate::limits;
+use crate::link::register::Cause;
 
 /// The history of registrations, which determines the wait before the next attempt.
 pub(super) struct RegistrationState {
@@ -31,42 +32,75 @@ impl RegistrationState {
         self.since = Some(now);
     }
 
-    /// How long to wait after an attempt failed or a registration ended. `is_relay_decision`: the relay itself refused
-    /// or ended it.
-    pub(super) fn lost(&mut self, now: Instant, is_relay_decision: bool) -> Duration {
-        let since = self.since.take();
-        let has_held = |limit| since.is_some_and(|since| now.saturating_duration_since(since) >= limit);
-        if is_relay_decision {
-            if has_held(limits::REGISTRATION_HELD) {
+    /// How long to wait after the current registration ended for this cause.
+    pub(super) fn ended(&mut self, now: Instant, cause: Cause) -> Duration {
+        let held = self.held(now);
+        self.since = None;
+        self.wait(now, cause, held)
+    }
+
+    /// How long to wait after an attempt to register failed for this cause. The current registration, if there is one,
+    /// goes on.
+    pub(super) fn failed(&mut self, now: Instant, cause: Cause) -> Duration {
+        self.wait(now, cause, Duration::ZERO)
+    }
+
+    /// The current registration goes on, but its relay is no longer the one that dials reach. The next attempt follows
+    /// at once, and further ones as after a loss.
+    pub(super) fn superseded(&mut self, now: Instant) {
+        if self.held(now) >= limits::REDIAL_HELD {
+            self.begin_redials(now);
+        }
+    }
+
+    /// The duration of the current registration so far.
+    fn held(&self, now: Instant) -> Duration {
+        self.since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn wait(&mut self, now: Instant, cause: Cause, held: Duration) -> Duration {
+        // The relay may not have noticed yet that its registration, this server's own, is dead.
+        let may_be_own = cause == Cause::InUse && self.was_registered && self.is_redialling(now);
+        if cause != Cause::Lost && !may_be_own {
+            if held >= limits::REGISTRATION_HELD {
                 self.backoff.reset();
             }
             return self.backoff.next();
         }
-        if has_held(limits::REDIAL_HELD) {
-            self.lost = Some(now);
-            self.backoff.reset();
+        if held >= limits::REDIAL_HELD {
+            self.begin_redials(now);
+            return self.backoff.redial(limits::REDIAL_FIRST);
         }
-        let lost = *self.lost.get_or_insert(now);
-        match now.saturating_duration_since(lost) < limits::REDIAL_FOR {
-            true => self.backoff.redial(),
+        self.lost.get_or_insert(now);
+        match self.is_redialling(now) {
+            true => self.backoff.redial(limits::REDIAL_EVERY),
             false => self.backoff.next(),
         }
     }
+
+    fn begin_redials(&mut self, now: Instant) {
+        self.lost = Some(now);
+        self.backoff.reset();
+    }
+
+    fn is_redialling(&self, now: Instant) -> bool {
+        self.lost
+            .is_some_and(|lost| now.saturating_duration_since(lost) < limits::REDIAL_FOR)
+    }
 }
 
-/// Exponential backoff with jitter, so that exec-servers do not all reach a restarted relay at the same time. The
-/// jitter derives from the exec-server's id, a hash: it differs between servers, and is the same in each replay of a
-/// simulation.
+/// Exponential backoff with jitter, so that exec-servers do not all reach a restarted relay at the same time.
 struct Backoff {
     attempt: u32,
-    jitter: u64,
+    jitter: Jitter,
 }
 
 impl Backoff {
     fn new(server: ExecServerId) -> Self {
         Self {
             attempt: 0,
-            jitter: server.first_bytes(),
+            jitter: Jitter::new(server),
         }
     }
 
@@ -74,22 +108,32 @@ impl Backoff {
         let (first, longest) = limits::RECONNECT_BACKOFF;
         let full = first.saturating_mul(1 << self.attempt.min(16)).min(longest);
         self.attempt += 1;
-        full.mul_f64(0.5 + 0.5 * self.spread())
+        full.mul_f64(0.5 + 0.5 * self.jitter.spread())
     }
 
-    /// [`limits::REDIAL_EVERY`] ± 50%.
-    fn redial(&mut self) -> Duration {
-        limits::REDIAL_EVERY.mul_f64(0.5 + self.spread())
+    /// `every` ± 50%.
+    fn redial(&mut self, every: Duration) -> Duration {
+        every.mul_f64(0.5 + self.jitter.spread())
     }
 
     fn reset(&mut self) {
         self.attempt = 0;
     }
+}
+
+/// Spreads waits. Derives from the exec-server's id, a hash: it differs between servers, and is the same in each replay
+/// of a simulation.
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) fn new(server: ExecServerId) -> Self {
+        Self(server.first_bytes())
+    }
 
     /// From 0 to 1.
-    fn spread(&mut self) -> f64 {
-        self.jitter = self.jitter.rotate_left(16);
-        (self.jitter % (1 << 16)) as f64 / f64::from(u16::MAX)
+    pub(super) fn spread(&mut self) -> f64 {
+        self.0 = self.0.rotate_left(16);
+        (self.0 % (1 << 16)) as f64 / f64::from(u16::MAX)
     }
 }
 
@@ -102,14 +146,14 @@ mod tests {
     const SERVER: ExecServerId = ExecServerId([7; 16]);
 
     /// The number of attempts in ten minutes with a relay that ends each registration after `held`.
-    fn attempts(held: Duration, is_relay_decision: bool) -> usize {
+    fn attempts(held: Duration, cause: Cause) -> usize {
         let mut state = RegistrationState::new(SERVER);
         let mut now = clock::now();
         let end = now + Duration::from_secs(600);
         let attempt = || {
             state.registered(now);
             now += held;
-            now += state.lost(now, is_relay_decision);
+            now += state.ended(now, cause);
             now < end
         };
         std::iter::repeat_with(attempt)
@@ -119,16 +163,16 @@ mod tests {
 
     #[test]
     fn a_relay_that_ends_each_registration_at_once_is_asked_less_and_less_often() {
-        let told = attempts(Duration::from_millis(100), true);
+        let told = attempts(Duration::from_millis(100), Cause::Decision);
         assert!((60..140).contains(&told), "{told}");
         // A relay that drops the connection is redialled fast during `REDIAL_FOR`, then by the same backoff.
-        let dropped = attempts(Duration::from_millis(100), false);
+        let dropped = attempts(Duration::from_millis(100), Cause::Lost);
         assert!((120..300).contains(&dropped), "{dropped}");
         // A registration that held resets the backoff.
         let mut state = RegistrationState::new(SERVER);
         let now = clock::now();
         state.registered(now);
-        let waits = [(); 2].map(|()| state.lost(now + limits::REGISTRATION_HELD, true));
+        let waits = [(); 2].map(|()| state.ended(now + limits::REGISTRATION_HELD, Cause::Decision));
         let first = limits::RECONNECT_BACKOFF.0;
         assert!(waits[0] <= first && waits[1] > first, "once: {waits:?}");
     }
@@ -142,8 +186,11 @@ mod tests {
         let mut now = lost;
         let (mut soon, mut late) = (0, 0);
         while now < lost + limits::REDIAL_FOR * 4 {
-            let wait = state.lost(now, false);
-            if now < lost + limits::REDIAL_FOR {
+            let wait = state.ended(now, Cause::Lost);
+            if now == lost {
+                let least = limits::REDIAL_FIRST / 2;
+                assert!((least..=3 * least).contains(&wait), "{wait:?}");
+            } else if now < lost + limits::REDIAL_FOR {
                 let least = limits::REDIAL_EVERY / 2;
                 assert!((least..=3 * least).contains(&wait), "{wait:?}");
                 soon += 1;
@@ -165,9 +212,48 @@ mod tests {
         for _ in 0..100 {
             state.registered(now);
             now += limits::REDIAL_HELD;
-            let wait = state.lost(now, false);
-            assert!(wait <= limits::REDIAL_EVERY * 3 / 2, "{wait:?}");
+            let wait = state.ended(now, Cause::Lost);
+            assert!(wait <= limits::REDIAL_FIRST * 3 / 2, "{wait:?}");
             now += wait;
         }
+    }
+
+    #[test]
+    fn a_relay_that_still_has_this_servers_own_lost_registration_is_asked_again_soon() {
+        let start = clock::now();
+        let lost = start + limits::REGISTRATION_HELD;
+        let waits = |was_lost: bool| {
+            let mut state = RegistrationState::new(SERVER);
+            state.registered(start);
+            // A relay that itself ends a registration has not lost it.
+            state.ended(lost, if was_lost { Cause::Lost } else { Cause::Decision });
+            [(); 8].map(|()| state.failed(lost + limits::REDIAL_EVERY, Cause::InUse))
+        };
+        assert!(
+            waits(true)
+                .iter()
+                .all(|wait| *wait <= limits::REDIAL_EVERY * 3 / 2),
+            "{:?}",
+            waits(true)
+        );
+        assert!(
+            waits(false)[7] > limits::REDIAL_EVERY * 3 / 2,
+            "{:?}",
+            waits(false)
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_fails_leaves_the_present_registration_its_duration() {
+        let mut state = RegistrationState::new(SERVER);
+        let start = clock::now();
+        state.registered(start);
+        let moved = start + limits::REGISTRATION_HELD;
+        state.superseded(moved);
+        for _ in 0..8 {
+            let wait = state.failed(moved, Cause::Lost);
+            assert!(wait <= limits::REDIAL_EVERY * 3 / 2, "{wait:?}");
+        }
+        assert!(state.ended(moved, Cause::Lost) <= limits::REDIAL_FIRST * 3 / 2);
     }
 }

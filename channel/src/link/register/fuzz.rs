@@ -1,5 +1,5 @@
 //! For any messages of a relay on a registration: the exec-server signs only for the relay that it dialled, answers
-//! each probe, and ends with a typed error.
+//! each probe, waits a bounded time for the next, and ends with a typed error.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -9,7 +9,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use baton_export::response_guard::guard_frame;
 use baton_fuzz::{Input, Script, Target};
 use baton_noise::key::Seed;
-use baton_proto::relay::{Challenge, Ping, RegisterResponse, Registered};
+use baton_proto::relay::{Challenge, Ping, Registered};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
@@ -46,14 +46,15 @@ fn run(bytes: &[u8]) {
     let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames)).map_frame(guard_frame);
     let decoder = tonic_prost::ProstCodec::<RegisterRequest, RegisterResponse>::default().decoder();
     let (outbox, mut sent) = mpsc::channel(limits::REGISTER_OUTBOX);
-    let mut registration = Registration {
-        answers: Streaming::new_response(decoder, body, http::StatusCode::OK, None, None),
-        outbox,
-    };
+    let answers = Streaming::new_response(decoder, body, http::StatusCode::OK, None, None);
+    let mut registration = Registration::over(answers, outbox);
     let mut conversation = pin!(async {
         registration.prove(&keys, AUTHORITY).await?;
+        let (least, greatest) = limits::PING_PATIENCE_RANGE;
+        let is_bounded = |patience| (least..=greatest).contains(&patience);
+        assert!(registration.patience().is_none_or(is_bounded));
         loop {
-            registration.incoming().await?;
+            registration.receive().await?;
         }
     });
     let mut cx = Context::from_waker(Waker::noop());
@@ -117,11 +118,14 @@ fn body(input: &mut Input<'_>, keys: &ServerKeys) -> Bytes {
             1 => register_response::Kind::Challenge(Challenge {
                 nonce: input.chunk().to_vec().into(),
             }),
-            2 => register_response::Kind::Registered(Registered {
-                exec_server_id: exec_server_id(keys).0.to_vec().into(),
-                max_sessions: input.u32(),
-                ping_interval_ms: 0,
-            }),
+            2 => {
+                let number = input.u32();
+                register_response::Kind::Registered(Registered {
+                    exec_server_id: exec_server_id(keys).0.to_vec().into(),
+                    max_sessions: number,
+                    ping_interval_ms: number,
+                })
+            }
             3 => register_response::Kind::Registered(Registered {
                 exec_server_id: input.chunk().to_vec().into(),
                 max_sessions: 1,
