@@ -88,7 +88,7 @@ async fn an_unregistered_server_is_distinguished_from_a_refused_ticket() {
     let stack = Stack::start(Mounted::echo()).await;
     let unknown = refused(&stack, |ticket| ticket.exec_server.0[0] ^= 1).await;
     assert!(
-        matches!(source(&unknown), ConnectError::NotRegistered(_)),
+        matches!(source(&unknown), ConnectError::NotRegistered { .. }),
         "{unknown:?}"
     );
     let refused = refused(&stack, |ticket| ticket.dial_token.0[0] ^= 1).await;

@@ -2,7 +2,6 @@
 //! frames.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -13,17 +12,16 @@ use baton_channel::limits::{OUTER_KEEP_ALIVE, OUTER_KEEP_ALIVE_TIMEOUT};
 use baton_channel::{Channel, ChannelConfig, Network, Notice, Server, ServerConfig, SessionError};
 use baton_mux::MuxError;
 use baton_mux::limits::{IDLE_TIMEOUT, PING_INTERVAL};
-use baton_relay::{AcceptedConnection, Config, Listener, Relay};
+use baton_relay::{Config, Relay};
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex, split};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Request;
 
+use crate::support::in_memory::{ADDRESS, BUFFERED, Connections, InMemory};
 use crate::support::service::{Caller, Mounted};
 use crate::support::source;
-
-const ADDRESS: &str = "127.0.0.1:7700";
 
 /// Lengths of HTTP/2's connection preface (RFC 9113 section 3.4) and frame header, and the type of frames that carry
 /// messages.
@@ -44,11 +42,11 @@ enum Held {
 #[derive(Clone)]
 struct Leg {
     held: Arc<AtomicU8>,
-    relay: mpsc::UnboundedSender<DuplexStream>,
+    relay: Connections,
 }
 
 impl Leg {
-    fn new(relay: &mpsc::UnboundedSender<DuplexStream>) -> Self {
+    fn new(relay: &Connections) -> Self {
         Self {
             held: Arc::default(),
             relay: relay.clone(),
@@ -62,7 +60,7 @@ impl Leg {
     fn network(&self) -> Network {
         let leg = self.clone();
         Network::new(move |_| {
-            let ((near, near_far), (far_near, far)) = (duplex(1 << 16), duplex(1 << 16));
+            let ((near, near_far), (far_near, far)) = (duplex(BUFFERED), duplex(BUFFERED));
             let (up_from, down_to) = split(near_far);
             let (down_from, up_to) = split(far_near);
             tokio::spawn(pass(up_from, up_to, PREFACE, Arc::clone(&leg.held)));
@@ -101,22 +99,6 @@ async fn pass(
         }
         to.write_all(&header).await?;
         to.write_all(&payload).await?;
-    }
-}
-
-struct InMemory(mpsc::UnboundedReceiver<DuplexStream>);
-
-impl Listener for InMemory {
-    type Stream = DuplexStream;
-
-    async fn accept(&mut self) -> io::Result<AcceptedConnection<DuplexStream>> {
-        let stream = self.0.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-        let address: SocketAddr = ADDRESS.parse().unwrap();
-        Ok(AcceptedConnection {
-            stream,
-            remote: address,
-            local: address,
-        })
     }
 }
 

@@ -362,6 +362,7 @@ impl ServerMachine {
 fn describe(notice: &Notice) -> String {
     match notice {
         Notice::Registered => "registered".into(),
+        Notice::Moved => "registered with another relay".into(),
         Notice::Retrying(error, wait) => format!("registration failed, retrying in {wait:?}: {error}"),
         Notice::Refused(_) => "refused a client".into(),
         Notice::Expired(_) => "refused a client that has expired".into(),

@@ -1,6 +1,8 @@
 //! A relay, a server and a channel in one process, over real sockets on loopback.
 
+pub(crate) mod balancer;
 pub(crate) mod certificate;
+pub(crate) mod in_memory;
 pub(crate) mod raw;
 pub(crate) mod service;
 

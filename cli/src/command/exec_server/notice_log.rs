@@ -41,7 +41,7 @@ impl NoticeKind {
 
     fn of(notice: &Notice) -> Option<Self> {
         match notice {
-            Notice::Registered => Some(Self::Registered),
+            Notice::Registered | Notice::Moved => Some(Self::Registered),
             Notice::Retrying(..) => Some(Self::Retrying),
             Notice::Refused(_) | Notice::Expired(_) => Some(Self::Refused),
             Notice::AcceptFailed(_) => Some(Self::NotAccepted),
@@ -97,6 +97,10 @@ impl NoticeLog {
     fn log(&self, notice: Notice) {
         match notice {
             Notice::Registered => self.ticket.registered(&self.relay),
+            Notice::Moved => log_line!(
+                "registered again with another relay: the load balancer at {} now sends clients there; sessions go on",
+                self.relay
+            ),
             Notice::Retrying(error, wait) => {
                 log_line!("{error}; trying again in {:.1} s", wait.as_secs_f64());
             }
