@@ -121,6 +121,8 @@ mod tests {
             now += wait;
             Some(wait)
         })
+        // A wait of zero must not hang the test.
+        .take(1_000)
         .collect()
     }
 
