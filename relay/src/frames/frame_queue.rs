@@ -65,6 +65,9 @@ struct QueueState {
     stalled: bool,
     pusher: Option<Waker>,
     taker: Option<Waker>,
+    /// The task that watches the queue before there is a taker. It may still look once when the taker already waits on
+    /// another thread, so it does not share the taker's waker.
+    watcher: Option<Waker>,
 }
 
 impl SessionEnd {
@@ -111,7 +114,7 @@ impl FrameQueue {
 
     /// Queues a frame. [`Self::poll_room`] was ready, so at most one frame exceeds the bound.
     pub(crate) fn push(&self, mut frame: SplicedFrame) {
-        let taker = {
+        let (taker, watcher) = {
             let mut state = self.lock();
             if state.abandoned || state.end.is_some() {
                 return; // The queue has ended, and the frame would follow its end.
@@ -121,9 +124,10 @@ impl FrameQueue {
                 frame.compact();
             }
             state.frames.push_back(frame);
-            state.taker.take()
+            (state.taker.take(), state.watcher.take())
         };
         wake(taker);
+        wake(watcher);
     }
 
     /// Adds bytes for which the queue has no room to the backlog.
@@ -164,12 +168,11 @@ impl FrameQueue {
                 std::mem::take(&mut state.frames),
                 std::mem::take(&mut state.backlog),
             );
-            (state.pusher.take(), state.taker.take(), freed)
+            (state.wakers(), freed)
         };
-        let (pusher, taker, frames) = freed;
+        let (wakers, frames) = freed;
         drop(frames);
-        wake(pusher);
-        wake(taker);
+        wakers.into_iter().for_each(wake);
     }
 
     pub(crate) fn is_cut(&self) -> bool {
@@ -190,16 +193,15 @@ impl FrameQueue {
 
     /// Ends the queue after its content, unless it has already ended.
     pub(crate) fn end(&self, end: SessionEnd) {
-        let (pusher, taker) = {
+        let wakers = {
             let mut state = self.lock();
             if state.end.is_some() {
                 return;
             }
             state.end = Some(end);
-            (state.pusher.take(), state.taker.take())
+            state.wakers()
         };
-        wake(pusher);
-        wake(taker);
+        wakers.into_iter().for_each(wake);
     }
 
     /// Called when the taker is dropped: frees the frames and stops the pump.
@@ -227,7 +229,7 @@ impl FrameQueue {
         if let Some(end) = state.end {
             return Poll::Ready(Err(end));
         }
-        register(&mut state.taker, cx);
+        register(&mut state.watcher, cx);
         Poll::Pending
     }
 
@@ -237,7 +239,7 @@ impl FrameQueue {
         match state.end {
             Some(end) if end != SessionEnd::Clean => Poll::Ready(end),
             _ => {
-                register(&mut state.taker, cx);
+                register(&mut state.watcher, cx);
                 Poll::Pending
             }
         }
@@ -287,6 +289,13 @@ impl FrameQueue {
     }
 }
 
+impl QueueState {
+    /// The wakers of all that wait, when the queue ends.
+    fn wakers(&mut self) -> [Option<Waker>; 3] {
+        [self.pusher.take(), self.taker.take(), self.watcher.take()]
+    }
+}
+
 fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
     match slot {
         Some(waker) => waker.clone_from(cx.waker()),
@@ -297,5 +306,43 @@ fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts its wake-ups.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A dial watches its queue until it sees that the exec-server has accepted. On several threads, the response to the
+    /// exec-server may wait for frames before that.
+    #[test]
+    fn a_dial_that_looks_once_more_does_not_take_the_wake_up_of_whoever_takes_the_frames() {
+        let queue = FrameQueue::default();
+        let tasks = [Arc::<Task>::default(), Arc::<Task>::default()];
+        let [taker, watcher] = tasks.each_ref().map(|task| Waker::from(task.clone()));
+        let woken = || tasks.each_ref().map(|task| task.0.load(Relaxed));
+        assert!(queue.poll_take(&mut Context::from_waker(&taker)).is_pending());
+        assert!(queue.poll_failed(&mut Context::from_waker(&watcher)).is_pending());
+        queue.end(SessionEnd::Disconnected);
+        assert_eq!(woken(), [1, 1]);
+        let ended = queue.poll_take(&mut Context::from_waker(&taker));
+        assert!(matches!(
+            ended,
+            Poll::Ready(FrameBatch::End(SessionEnd::Disconnected))
+        ));
     }
 }
