@@ -107,6 +107,7 @@ impl MemoryBudget {
 }
 
 impl MemoryReservation {
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -17,6 +17,10 @@ pub(crate) struct SessionMemory {
     bytes: AtomicUsize,
     /// The maximum of `bytes` before more memory is reserved.
     allowed: AtomicUsize,
+    /// The network of the client that dialled.
+    site: Site,
+    /// Locked while memory is reserved, which may look at every other session. So nothing that such a look reads is
+    /// behind this lock.
     reservation: Mutex<MemoryReservation>,
     handed: [AtomicUsize; 2],
     moved: [AtomicU64; 2],
@@ -36,6 +40,7 @@ impl SessionMemory {
         Arc::new(Self {
             bytes: AtomicUsize::new(0),
             allowed: AtomicUsize::new(SESSION_HELD_BYTES),
+            site: reservation.site(),
             reservation: Mutex::new(reservation),
             handed: Default::default(),
             moved: Default::default(),
@@ -70,6 +75,8 @@ impl SessionMemory {
         }
         let mut reservation = self.reservation();
         let allowed = self.allowed.load(Relaxed);
+        // Another thread may have added some meanwhile.
+        let held = self.bytes.load(Relaxed);
         let spare = allowed.saturating_sub(held.max(SESSION_HELD_BYTES) + HELD_STEP_BYTES);
         let steps = spare / HELD_STEP_BYTES * HELD_STEP_BYTES;
         reservation.shrink(steps * PIN_FACTOR);
@@ -97,14 +104,19 @@ impl SessionMemory {
         self.moved[direction as usize].load(Relaxed)
     }
 
-    /// Bytes of the relay's memory that are reserved for this session.
-    pub(crate) fn reserved(&self) -> usize {
+    /// Bytes that the session may hold without reserving more: in proportion to what is reserved for it.
+    pub(crate) fn allowed(&self) -> usize {
+        self.allowed.load(Relaxed)
+    }
+
+    #[cfg(test)]
+    fn reserved(&self) -> usize {
         self.reservation().bytes()
     }
 
     /// The network of the client that dialled.
     pub(crate) fn site(&self) -> Site {
-        self.reservation().site()
+        self.site
     }
 
     fn reservation(&self) -> MutexGuard<'_, MemoryReservation> {

@@ -196,7 +196,7 @@ impl Sessions {
         // A session that was cut before already releases its memory.
         let heaviest = of_site
             .filter(|session| !session.is_cut())
-            .max_by_key(|session| session.held().reserved());
+            .max_by_key(|session| session.held().allowed());
         heaviest
             .inspect(|session| session.cut(SessionEnd::NoMemory))
             .is_some()
@@ -248,5 +248,49 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, SessionEntry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::network::Network;
+    use crate::slots::Slots;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn account(host: u8) -> MemoryAccount {
+        MemoryAccount::of(Network::of([192, 0, 2, host].into()), None)
+    }
+
+    /// Both sessions are in the table that is searched while one of them reserves memory.
+    #[test]
+    fn a_session_that_needs_memory_goes_on_at_the_cost_of_the_address_that_has_most() {
+        let (sender, outcome) = mpsc::channel();
+        std::thread::spawn(move || {
+            let budget = MemoryBudget::new(8 * MIB);
+            let table = Sessions::new(&Limits::default(), Arc::default(), budget.clone());
+            let slots = Slots::new(2);
+            let open = |host| {
+                let id = SessionId([host; 16]);
+                let (slot, memory) = (slots.take(()).unwrap(), budget.reserve(account(host), 80 * 1024));
+                let server = ExecServerId([1; 16]);
+                let session = Session::new(id, server, table.clone(), slot, memory.unwrap());
+                let entry = SessionEntry::Paired(Arc::downgrade(&session));
+                table.lock().insert(id, entry);
+                session
+            };
+            let (heavy, light) = (open(1), open(2));
+            heavy.hold(MIB + MIB / 2).unwrap();
+            let _others = budget.reserve(account(3), 3 * MIB).unwrap();
+            let held = light.hold(MIB);
+            let _ = sender.send((held, heavy.is_cut(), light.is_cut()));
+        });
+        let outcome = outcome.recv_timeout(Duration::from_secs(60));
+        let (held, heavy_is_cut, light_is_cut) = outcome.expect("it waits for no lock that it holds");
+        held.unwrap();
+        assert!(heavy_is_cut && !light_is_cut);
     }
 }
