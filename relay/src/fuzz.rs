@@ -6,5 +6,6 @@ use baton_fuzz::Target;
 pub const TARGETS: &[Target] = &[
     crate::frames::FRAMES,
     crate::headers::fuzz::HEADERS,
+    crate::proxy_header::fuzz::PROXY_HEADER,
     crate::register::fuzz::REGISTER,
 ];

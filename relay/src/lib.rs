@@ -18,7 +18,8 @@
 //!   and `accept` are the two halves of a pairing; `health` answers health checks; `drain` takes the relay out of
 //!   service.
 //! - `service` routes the four methods of `baton.relay.v1.Relay`, `http2` serves one connection, `listener` accepts
-//!   connections, `tls` wraps them if configured, `server` runs the relay.
+//!   connections, `admission` counts each of them, to the address that a balancer's `proxy_header` names if there is a
+//!   balancer, `tls` wraps them if configured, `server` runs the relay.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,6 +33,8 @@
 //! ```
 
 mod accept;
+mod address_range;
+mod admission;
 mod allowed_servers;
 mod config;
 mod connection;
@@ -53,10 +56,12 @@ mod memory_budget;
 mod metrics;
 mod network;
 mod origin;
+mod proxy_header;
 mod refusal;
 mod register;
 mod registry;
 mod rejected_connections;
+mod rejection;
 mod request_body;
 mod response_body;
 mod sanitized_text;
@@ -69,6 +74,7 @@ mod splice;
 mod state;
 mod tls;
 
+pub use address_range::{AddressRange, AddressRangeError};
 pub use allowed_servers::{AllowedServers, AllowedServersError};
 pub use config::Config;
 pub use drain::{Drain, DrainEnd};

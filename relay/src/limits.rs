@@ -110,10 +110,14 @@ pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Memory of the program without any peer: code, runtime, tables, the allocator's overhead.
 pub const PROGRAM_BYTES: usize = 48 * 1024 * 1024;
 
-/// The maximum resident memory of a relay with this budget.
-pub const fn worst_case(memory: usize) -> usize {
+/// Memory of each further thread that serves connections: its stack, and what the allocator keeps of freed memory for
+/// it (glibc's arenas).
+pub const THREAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// The maximum resident memory of a relay with this budget and this number of threads.
+pub const fn worst_case(memory: usize, threads: usize) -> usize {
     // The largest session is cut at once, but its memory is released a little later.
-    memory + memory / 8 + PROGRAM_BYTES
+    memory + memory / 8 + PROGRAM_BYTES + threads.saturating_sub(1) * THREAD_BYTES
 }
 
 /// The maximum reservation of one session: both windows full, and for each direction a queue, a batch and HTTP/2's send
@@ -190,6 +194,14 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Minimum interval between log lines about connections that were closed because of a limit. Protects the log.
 pub const REJECTED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Bytes of a PROXY header. Addresses take 52 at most; HAProxy adds a few hundred for TLS and a client's certificate.
+/// The relay keeps the addresses only, so this protects time, not memory.
+pub const PROXY_HEADER_BYTES: usize = 4 * 1024;
+
+/// Bytes of a PROXY header that are read at once, and skipped if they are no addresses. On the stack of a connection that
+/// is not served yet.
+pub const PROXY_HEADER_READ_BYTES: usize = 256;
+
 /// Retry hint of a refusal that ends when another pairing completes.
 pub const RETRY_SOON: Duration = Duration::from_millis(250);
 
@@ -212,6 +224,13 @@ pub struct Limits {
     /// connections, because a whole organisation may share an address. Here and below, an IPv6 /48 counts as an
     /// address, and a /64 has half of its limit.
     pub connections_per_address: usize,
+    /// Connections of balancers whose PROXY header has not arrived. A balancer sends it with its first segment, so few
+    /// are missing at once. Protects the connections of other balancers from one that sends none. Each reserves what a
+    /// connection does, of its balancer's share.
+    pub missing_headers: usize,
+    /// How long a PROXY header may take. The specification asks for at least 3 s, the time in which a lost first segment
+    /// is sent again.
+    pub header_timeout: Duration,
     /// Registered exec-servers, about 2 KiB each in addition to their connection.
     pub registrations: usize,
     /// Registered exec-servers of one address. Protects other addresses: without a list of exec-servers anyone may
@@ -266,6 +285,8 @@ impl Default for Limits {
             memory: 1024 * 1024 * 1024,
             connections: 16_384,
             connections_per_address: 8_192,
+            missing_headers: 1_024,
+            header_timeout: Duration::from_secs(5),
             registrations: 4_096,
             registrations_per_address: 1_024,
             unproved_per_address: 32,

@@ -46,6 +46,7 @@ impl RefusalReason {
 #[derive(Debug, Default)]
 pub struct Metrics {
     draining: AtomicBool,
+    connections_rejected: AtomicU64,
     registrations: AtomicU64,
     registrations_unanswered: AtomicU64,
     here_registered: AtomicU64,
@@ -63,6 +64,9 @@ pub struct Metrics {
 pub struct MetricsSnapshot {
     /// The relay drains or shuts down: it serves its open sessions only.
     pub draining: bool,
+    /// Connections that were closed before they were served: beyond a limit, past the balancer, or without a valid PROXY
+    /// header.
+    pub connections_rejected: u64,
     /// Exec-servers registered now.
     pub registrations: u64,
     /// Registrations that the relay ended because the exec-server answered no ping until the next one was due. Many at
@@ -112,6 +116,7 @@ impl Metrics {
         };
         MetricsSnapshot {
             draining: self.draining.load(Relaxed),
+            connections_rejected: self.connections_rejected.load(Relaxed),
             registrations: self.registrations.load(Relaxed),
             registrations_unanswered: self.registrations_unanswered.load(Relaxed),
             here_registered: self.here_registered.load(Relaxed),
@@ -127,6 +132,10 @@ impl Metrics {
 
     pub(crate) fn drain_begun(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    pub(crate) fn connection_rejected(&self) {
+        self.connections_rejected.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn registered(&self) {

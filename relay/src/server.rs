@@ -12,16 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
+use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::http2;
-use crate::limits::{
-    ACCEPT_PAUSE, ALLOW_SERVERS_CHECK_INTERVAL, CLOSE_GRACE, CONNECTION_BYTES, STALL_CHECK_INTERVAL,
-    TLS_BYTES,
-};
+use crate::limits::{ACCEPT_PAUSE, ALLOW_SERVERS_CHECK_INTERVAL, CLOSE_GRACE, STALL_CHECK_INTERVAL};
 use crate::listener::{AcceptedConnection, Listener};
-use crate::memory_budget::{MemoryAccount, MemoryReservation};
-use crate::network::{Network, NetworkSlot};
-use crate::rejected_connections::RejectedConnections;
 use crate::state::RelayState;
 use crate::{AllowedServers, Config, Drain, Metrics, Tls};
 
@@ -92,7 +87,6 @@ impl<L: Listener> Relay<L> {
         let (stop, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let mut rejected = RejectedConnections::default();
         let mut stalled_check = interval(STALL_CHECK_INTERVAL);
         let mut list_check = interval(ALLOW_SERVERS_CHECK_INTERVAL);
         loop {
@@ -106,24 +100,13 @@ impl<L: Listener> Relay<L> {
                     }
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok(accepted) => match connection_slots(&accepted, connections.len(), tls.is_some(), &relay) {
-                        Ok(slots) => {
+                    Ok(accepted) => match Admission::of(&accepted, connections.len(), tls.is_some(), &relay) {
+                        Ok(admission) => {
                             let (tls, relay, stopped) = (tls.clone(), relay.clone(), stopped.clone());
-                            connections.spawn(async move {
-                                let _slots = slots;
-                                connection(accepted, tls, relay, stopped).await;
-                            });
+                            connections.spawn(connection(accepted, admission, tls, relay, stopped));
                         }
                         // A peer detects a closed connection sooner than one that is never answered.
-                        Err(full) => {
-                            if let Some(closed) = rejected.add(Instant::now()) {
-                                tracing::warn!(
-                                    closed,
-                                    remote = %accepted.remote.ip(),
-                                    "connections beyond a limit were closed: {full}"
-                                );
-                            }
-                        }
+                        Err(rejection) => relay.reject(&rejection, accepted.remote.ip()),
                     },
                     Err(error) => {
                         tracing::warn!("cannot accept a connection: {error}");
@@ -142,47 +125,27 @@ impl<L: Listener> Relay<L> {
     }
 }
 
-/// The limit that a connection exceeds.
-#[derive(Debug, thiserror::Error)]
-enum ConnectionLimit {
-    #[error("connection limit ({0}) of this relay reached")]
-    Relay(usize),
-    #[error("connection limit ({0}) of this address reached")]
-    Address(usize),
-    #[error("the address's share of the relay's memory is used up")]
-    Memory,
-}
-
-fn connection_slots<S>(
-    accepted: &AcceptedConnection<S>,
-    connections: usize,
-    has_tls: bool,
-    relay: &RelayState,
-) -> Result<(NetworkSlot, MemoryReservation), ConnectionLimit> {
-    let limits = &relay.limits;
-    if connections >= limits.connections {
-        return Err(ConnectionLimit::Relay(limits.connections));
-    }
-    let network = Network::of(accepted.remote.ip());
-    let slot = relay.connections_from.take(network);
-    let slot = slot.ok_or(ConnectionLimit::Address(relay.connections_from.limit()))?;
-    let bytes = CONNECTION_BYTES + if has_tls { TLS_BYTES } else { 0 };
-    let memory = relay.sessions.reserve(MemoryAccount::of(network, None), bytes);
-    Ok((slot, memory.map_err(|_| ConnectionLimit::Memory)?))
-}
-
 /// Serves one connection to its end.
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     accepted: AcceptedConnection<S>,
+    admission: Admission,
     tls: Option<Tls>,
     relay: Arc<RelayState>,
     mut stopped: watch::Receiver<()>,
 ) {
     let AcceptedConnection {
-        stream,
-        remote,
+        mut stream,
+        remote: peer,
         local,
     } = accepted;
+    let admitted = tokio::select! {
+        admitted = admission.complete(&mut stream, peer, tls.is_some(), &relay) => admitted,
+        _ = stopped.changed() => return,
+    };
+    let (remote, _slots) = match admitted {
+        Ok(admitted) => admitted,
+        Err(rejection) => return relay.reject(&rejection, peer.ip()),
+    };
     let state = Arc::new(Connection::new(
         remote,
         local,

@@ -1,5 +1,6 @@
 //! The state that the streams of one relay share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,8 +10,11 @@ use crate::memory_budget::MemoryBudget;
 use crate::network::NetworkSlots;
 use crate::origin::Origins;
 use crate::registry::Registry;
+use crate::rejected_connections::RejectedConnections;
+use crate::rejection::Rejection;
 use crate::sessions::Sessions;
-use crate::{Config, Limits, Metrics};
+use crate::slots::Slots;
+use crate::{AddressRange, Config, Limits, Metrics};
 
 /// The limits, tables and counters of one relay.
 pub(crate) struct RelayState {
@@ -19,6 +23,12 @@ pub(crate) struct RelayState {
     pub(crate) metrics: Arc<Metrics>,
     /// Derives the origins of dials.
     pub(crate) origins: Origins,
+    /// The addresses of balancers; empty: there are none.
+    pub(crate) balancers: Vec<AddressRange>,
+    /// Connections of balancers whose PROXY header has not arrived.
+    pub(crate) missing_headers: Slots<()>,
+    /// Connections that were closed before they were served.
+    rejected: RejectedConnections,
     /// Connections per network.
     pub(crate) connections_from: NetworkSlots,
     /// `Register` streams without a proof, per network.
@@ -43,6 +53,9 @@ impl RelayState {
         let budget = MemoryBudget::new(limits.memory);
         Self {
             authorities: config.authorities,
+            balancers: config.balancers,
+            missing_headers: Slots::new(limits.missing_headers),
+            rejected: RejectedConnections::default(),
             origins: Origins::new(),
             connections_from: NetworkSlots::new(limits.connections_per_address),
             unproved: NetworkSlots::new(limits.unproved_per_address),
@@ -56,6 +69,12 @@ impl RelayState {
             limits,
             draining: watch::Sender::new(false),
         }
+    }
+
+    /// Counts a connection of `remote` that is closed before it is served.
+    pub(crate) fn reject(&self, rejection: &Rejection, remote: IpAddr) {
+        self.metrics.connection_rejected();
+        self.rejected.add(rejection, remote);
     }
 
     /// Refuses dials, registrations and health checks from now on. Ends every waiting dial and every registration with

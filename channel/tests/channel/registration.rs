@@ -145,7 +145,10 @@ async fn an_exec_server_registers_anew_75_seconds_after_the_last_ping_of_its_rel
     sleep(PING_INTERVAL * 20).await;
     let last_ping = Instant::now();
     assert_eq!(relay.registered(), 1);
-    let lost = timeout(PING_INTERVAL * 4, notices.recv()).await.expect("noticed").unwrap();
+    let lost = timeout(PING_INTERVAL * 4, notices.recv())
+        .await
+        .expect("noticed")
+        .unwrap();
     let waited = last_ping.elapsed();
     assert!((waited.as_secs_f64() - 75.0).abs() < 1.0, "{waited:?}");
     let Notice::Retrying(error, wait) = lost else {

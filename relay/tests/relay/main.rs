@@ -1,6 +1,7 @@
 //! The relay over real sockets: a test acts as client and exec-server, with raw frames and without Noise.
 
 mod backpressure;
+mod balancer;
 mod disconnects;
 mod drain;
 mod health;

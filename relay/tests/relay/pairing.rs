@@ -5,9 +5,12 @@ use baton_proto::limits::NOISE_MESSAGE_MAX;
 use baton_proto::relay::{Decline, Frame, RegisterRequest, register_request};
 use baton_support::frames;
 use bytes::Bytes;
+use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::support::{MESSAGE_1, PeerConnection, TestNetwork, assert_status, new_session, pushback};
+use crate::support::{
+    MESSAGE_1, PeerConnection, SplicedStream, TestNetwork, assert_status, new_session, pushback,
+};
 
 #[tokio::test]
 async fn frames_go_both_ways_and_a_clean_end_follows_them() {
@@ -39,6 +42,48 @@ async fn frames_go_both_ways_and_a_clean_end_follows_them() {
     assert_eq!(counted.to_exec_server.frames, 9);
     assert_eq!(counted.to_client.frames, 8);
     assert!(counted.to_client.bytes > NOISE_MESSAGE_MAX as u64);
+}
+
+/// Sends frames to and fro, and ends both directions.
+async fn converse(mut client: SplicedStream, mut server: SplicedStream) {
+    assert_eq!(&server.reader.noise().await[..], b"early");
+    for n in 0..50_u8 {
+        let frame = vec![n; 100 + 200 * usize::from(n)];
+        assert!(client.writer.send_noise(&frame).await);
+        assert_eq!(server.reader.noise().await, frame);
+        assert!(server.writer.send_noise(&frame).await);
+        assert_eq!(client.reader.noise().await, frame);
+    }
+    client.writer.end();
+    assert_eq!(server.reader.end().await.code(), Code::Ok);
+    server.writer.end();
+    assert_eq!(client.reader.end().await.code(), Code::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_that_several_threads_serve_lose_no_frame() {
+    let mut network = TestNetwork::new().await;
+    let id = network.exec_server.id;
+    for _ in 0..8 {
+        let mut sessions = JoinSet::new();
+        for _ in 0..32 {
+            let dial = network.client.dial(id, new_session());
+            // May arrive while the exec-server accepts.
+            assert!(dial.writer.send_noise(b"early").await);
+            let incoming = network.exec_server.incoming().await;
+            let accepted = network.accepting.accept(id, &incoming);
+            sessions.spawn(async move {
+                let mut server = accepted.answered().await;
+                assert_eq!(&server.reader.noise().await[..], MESSAGE_1);
+                converse(dial.answered().await, server).await;
+            });
+        }
+        while let Some(ended) = sessions.join_next().await {
+            ended.unwrap();
+        }
+    }
+    let closed = |s: &baton_relay::MetricsSnapshot| s.sessions_open == 0 && s.sessions_total == 256;
+    network.relay.counts("the sessions' ends", closed).await;
 }
 
 #[tokio::test]

@@ -120,13 +120,18 @@ impl PeerConnection {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
         let stream = socket.connect(relay.addr).await.unwrap();
-        Self::over(relay, stream, baton_proto::limits::OUTER_STREAM_WINDOW).await
+        Self::on(relay, stream).await
     }
 
     /// Connects with this initial window of streams.
     pub(crate) async fn with_window(relay: &TestRelay, window: u32) -> Self {
         let stream = TcpStream::connect(relay.addr).await.unwrap();
         Self::over(relay, stream, window).await
+    }
+
+    /// HTTP/2 on this connection.
+    pub(crate) async fn on(relay: &TestRelay, stream: TcpStream) -> Self {
+        Self::over(relay, stream, baton_proto::limits::OUTER_STREAM_WINDOW).await
     }
 
     async fn over(relay: &TestRelay, stream: TcpStream, window: u32) -> Self {
@@ -164,7 +169,12 @@ impl PeerConnection {
 
     /// Sends a request; the body can be written before the response arrives.
     pub(crate) fn call(&self, method: &str, headers: &[(&str, String)]) -> Call {
-        let mut request = Request::post(format!("http://{}/baton.relay.v1.Relay/{method}", self.authority))
+        self.call_as(&self.authority, method, headers)
+    }
+
+    /// The same with this authority.
+    pub(crate) fn call_as(&self, authority: &str, method: &str, headers: &[(&str, String)]) -> Call {
+        let mut request = Request::post(format!("http://{authority}/baton.relay.v1.Relay/{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         for (name, value) in headers {

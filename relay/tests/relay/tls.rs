@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::balancer::{begin, behind_balancer, proxied};
 use crate::support::{TestRelay, within_timeout};
 
 /// A certificate and its key, in files.
@@ -63,13 +64,17 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 async fn relay(files: &CertificateFiles, handshake_timeout: Duration) -> TestRelay {
+    relay_with(files, handshake_timeout, Config::default()).await
+}
+
+async fn relay_with(files: &CertificateFiles, handshake_timeout: Duration, config: Config) -> TestRelay {
     TestRelay::with(Config {
         tls: Some(files.load().unwrap()),
         limits: Limits {
             handshake_timeout,
             ..Limits::default()
         },
-        ..Config::default()
+        ..config
     })
     .await
 }
@@ -90,6 +95,16 @@ async fn handshake_with(
     alpn: &str,
     groups: &[&'static dyn SupportedKxGroup],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(relay.addr).await.unwrap();
+    handshake_on(socket, certificate, alpn, groups).await
+}
+
+async fn handshake_on(
+    socket: TcpStream,
+    certificate: &str,
+    alpn: &str,
+    groups: &[&'static dyn SupportedKxGroup],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
@@ -104,7 +119,6 @@ async fn handshake_with(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    let socket = TcpStream::connect(relay.addr).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }
@@ -142,6 +156,19 @@ async fn a_relay_agrees_on_x25519mlkem768_and_serves_clients_without_it() {
         assert_eq!(tls.negotiated_key_exchange_group().unwrap().name(), name);
         assert_eq!(tls.handshake_kind(), Some(HandshakeKind::Full), "{name:?}");
     }
+}
+
+#[tokio::test]
+async fn behind_a_balancer_the_handshake_follows_the_header() {
+    let files = CertificateFiles::new();
+    let relay = relay_with(&files, Duration::from_secs(5), behind_balancer()).await;
+    // The certificate's key is the relay's: a balancer that forwards TLS does not end it.
+    let socket = begin(&relay, &proxied("192.0.2.1:1234", b"\x04\0\x01x")).await;
+    let stream = handshake_on(socket, &files.certificate, "h2", DEFAULT_KX_GROUPS).await;
+    assert_eq!(stream.unwrap().get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let socket = begin(&relay, &[]).await;
+    let without = handshake_on(socket, &files.certificate, "h2", DEFAULT_KX_GROUPS).await;
+    assert!(without.is_err());
 }
 
 #[tokio::test]
