@@ -110,6 +110,9 @@ pub(crate) const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The maximum of `--max-sessions`: 4 GiB of memory if all are idle.
 pub(crate) const MAX_SESSIONS_MAX: i64 = 65_536;
 
+/// The maximum of `--threads` of a relay: more than the cores of most machines. Each thread takes up to 8 MiB.
+pub(crate) const RELAY_THREADS_MAX: i64 = 256;
+
 /// Open descriptors that a relay requests, in addition to one for each connection that it allows.
 pub(crate) const RELAY_FILES: u64 = 256;
 

@@ -8,3 +8,15 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .enable_all()
         .build()?)
 }
+
+/// A runtime of this many threads, which take tasks from one another when they are idle. For the relay alone: it moves
+/// the data of many sessions, and the other commands have one. docs/decisions/relay-threads.md has the measurements.
+pub(crate) fn runtime_of(threads: usize) -> Result<tokio::runtime::Runtime, CliError> {
+    if threads <= 1 {
+        return runtime();
+    }
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?)
+}

@@ -4,10 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{memory, stop_timeout, utf8};
+use baton_relay::AddressRange;
+
+use super::values::{address_range, memory, stop_timeout, up_to, utf8};
+use crate::limits::RELAY_THREADS_MAX;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton relay --listen 0.0.0.0:7700 --authority relay.example:7700")]
+#[command(after_help = "\
+Examples:
+  baton relay --listen 0.0.0.0:7700 --authority relay.example:7700
+  baton relay --listen 10.0.0.7:7700 --authority relay.example:443 --proxy-protocol 10.0.0.2,10.0.0.3")]
 pub(crate) struct RelayArgs {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
@@ -21,7 +27,7 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) allow_servers: Option<PathBuf>,
     /// Memory that clients and exec-servers together can occupy in this relay; no address and no exec-server gets more
-    /// than half. The process takes at most an eighth and 48 MiB more
+    /// than half. The process takes at most an eighth and 48 MiB more, and 8 MiB for each thread but the first
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory)]
     pub(crate) memory: usize,
     /// Time that open sessions have to end when this relay is stopped by SIGTERM or SIGINT, like 10m where commands run
@@ -36,4 +42,13 @@ pub(crate) struct RelayArgs {
     /// The private key of --tls-cert (PEM); other users must not be able to read it
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Threads that serve connections [default: the cores that this process may use]
+    #[arg(long, value_name = "N", value_parser = up_to(RELAY_THREADS_MAX))]
+    pub(crate) threads: Option<u32>,
+    /// The balancers in front of this relay, as addresses or prefixes like 10.0.0.0/24, separated by commas; repeatable.
+    /// Every connection must then come from one of them and begin with a PROXY header of version 2, before TLS, and the
+    /// limits for addresses count the address in it. A balancer can name any address, so name only machines that you
+    /// trust. Needs --authority, because exec-servers dial the balancer
+    #[arg(long, value_name = "FROM", value_delimiter = ',', requires = "authority", value_parser = utf8(address_range))]
+    pub(crate) proxy_protocol: Vec<AddressRange>,
 }

@@ -11,6 +11,7 @@ use baton_core_client::{ProcessId, Signal, UnknownSignal};
 use baton_exec_server::limits::{DRAIN_MAX, KILL_GRACE_MAX};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
+use baton_relay::{AddressRange, AddressRangeError};
 use baton_trace::TraceId;
 use baton_trace::family::{FAMILIES, Family};
 use baton_trace::outcome::{Fault, OutcomeKind};
@@ -354,6 +355,11 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
         .checked_mul(1 << shift)
         .filter(|bytes| *bytes >= MEMORY_MIN);
     bytes.ok_or_else(expected)
+}
+
+/// An IP address or a prefix.
+pub(super) fn address_range(text: &str) -> Result<AddressRange, String> {
+    text.parse().map_err(|error: AddressRangeError| error.to_string())
 }
 
 /// The smallest memory of a relay: enough for a few hundred sessions.

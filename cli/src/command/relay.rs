@@ -1,14 +1,17 @@
 //! `baton relay`.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
-use baton_relay::{AllowedServers, Config, Drain, DrainEnd, Limits, Relay, Tls};
+use baton_relay::{AddressRange, AllowedServers, Config, Drain, DrainEnd, Limits, Relay, Tls};
 use baton_trace::text::counted;
 
 use crate::args::RelayArgs;
 use crate::error::CliError;
 use crate::limits::{RELAY_DRAIN_DEFAULT, RELAY_FILES};
-use crate::runtime::runtime;
+use crate::runtime::runtime_of;
 use crate::signals::StopSignals;
 use crate::{descriptor_limit, logging};
 
@@ -36,9 +39,18 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
              --tls-cert and --tls-key, or terminate TLS in front of the relay"
         );
     }
-    runtime()?.block_on(async {
+    if args.proxy_protocol.iter().any(AddressRange::is_everything) {
+        log_line!(
+            "any host that reaches this relay may name any address as its own, so the limits for addresses protect \
+             nobody; pass --proxy-protocol with the addresses of your balancers only"
+        );
+    }
+    let cores = || available_parallelism().map_or(1, NonZero::get);
+    let threads = args.threads.map_or_else(cores, |threads| threads as usize);
+    runtime_of(threads)?.block_on(async {
         let config = Config {
             authorities: args.authority,
+            balancers: args.proxy_protocol,
             allow_servers,
             limits: Limits {
                 memory: args.memory,
@@ -52,7 +64,14 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         let relay = Relay::bind(args.listen, config).await?;
         stdout_line!("listening on {}", relay.local_addr());
         let stop = stop(signals, relay.drain(), args.drain.unwrap_or(RELAY_DRAIN_DEFAULT));
-        relay.serve(stop).await;
+        let serving = relay.serve(stop);
+        match threads {
+            1 => serving.await,
+            // On one of the threads that serve connections: this one only waits.
+            _ => tokio::spawn(serving)
+                .await
+                .unwrap_or_else(|panicked| resume_unwind(panicked.into_panic())),
+        }
         Ok(0)
     })
 }

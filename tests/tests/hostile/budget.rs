@@ -213,7 +213,8 @@ async fn run_attack(
     tokio::join!(bystander, all_accepted);
     let most = peak.stop();
     drop((held, connections));
-    let bound = worst_case((MEMORY * MIB) as usize) as u64;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let bound = worst_case((MEMORY * MIB) as usize, threads) as u64;
     println!(
         "{what}: peak {:.1} MiB, limit {}",
         most as f64 / MIB as f64,
