@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) latency: Visits,
     /// Many in flight, beside the floor.
     pub(crate) throughput: Visits,
+    /// On many sessions, and sequential: a relay with two threads beside relays with one.
+    pub(crate) threads: Visits,
     /// `cat` and `sleep`, beside the floor.
     pub(crate) programs: Visits,
     /// Sequential, tracing on beside off.
@@ -51,6 +53,7 @@ impl Plan {
         warm_up: 200,
         latency: visits(28, 5, 3, 30),
         throughput: visits(21, 1, 64, 640),
+        threads: visits(21, 1, 64, 640),
         programs: visits(21, 2, 2, 20),
         tracing: visits(21, 5, 3, 100),
         tracing_in_flight: visits(21, 2, 32, 320),
@@ -67,6 +70,7 @@ impl Plan {
         warm_up: 50,
         latency: visits(7, 2, 3, 30),
         throughput: visits(7, 1, 32, 320),
+        threads: visits(6, 1, 32, 640),
         programs: visits(7, 1, 1, 10),
         tracing: visits(3, 2, 3, 50),
         tracing_in_flight: visits(3, 1, 32, 320),

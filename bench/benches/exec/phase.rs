@@ -5,6 +5,7 @@ mod latency;
 mod memory;
 mod plateau;
 mod programs;
+mod threads;
 mod throughput;
 mod tracing;
 
@@ -21,9 +22,10 @@ use crate::protocol::{Request, Task};
 use crate::worker::{Baton, Worker};
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<BenchContext>); 7] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 8] = [
     ("latency", latency::measure),
     ("throughput", throughput::measure),
+    ("threads", threads::measure),
     ("programs", programs::measure),
     ("tracing", tracing::measure),
     ("accounts", accounts::measure),

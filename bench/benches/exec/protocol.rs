@@ -11,6 +11,9 @@ pub(crate) enum Task {
     Piped,
     /// Executions with this many in flight: one number, seconds per execution.
     InFlight(usize),
+    /// Executions on this many sessions, one in flight on each: one number, seconds per execution. Each session has a
+    /// connection of its own to the relay.
+    OnSessions(usize),
     /// Sequential executions: the remainder of each, in percent of its envelope.
     Remainder,
     /// Sequential executions: milliseconds from the exec-server's observation of each exit to the caller's receipt.
@@ -51,6 +54,7 @@ impl Request {
             "sequential" => Task::Sequential,
             "piped" => Task::Piped,
             "in-flight" => Task::InFlight(number()?),
+            "on-sessions" => Task::OnSessions(number()?),
             "remainder" => Task::Remainder,
             "exit" => Task::Exit,
             "envelope" => Task::Envelope,
@@ -90,6 +94,7 @@ impl fmt::Display for Request {
             Task::Sequential => write!(f, "sequential {warm_up} {executions}"),
             Task::Piped => write!(f, "piped {warm_up} {executions}"),
             Task::InFlight(width) => write!(f, "in-flight {warm_up} {executions} {width}"),
+            Task::OnSessions(width) => write!(f, "on-sessions {warm_up} {executions} {width}"),
             Task::Remainder => write!(f, "remainder {warm_up} {executions}"),
             Task::Exit => write!(f, "exit {warm_up} {executions}"),
             Task::Envelope => write!(f, "envelope {warm_up} {executions}"),

@@ -46,6 +46,9 @@ impl Worker {
     }
 }
 
+/// What [`Baton::cpu_times`] divides CPU time by. The client is the load generator.
+pub(crate) const CPU_USERS: [&str; 4] = ["relay", "exec-server", "commands", "client"];
+
 /// A relay, an exec-server and a client.
 pub(crate) struct Baton {
     stack: Stack,
@@ -57,7 +60,16 @@ impl Baton {
     /// Without a collector, tracing is off as far as it can be: no exporter, and a sampler that samples nothing on both
     /// sides. The exec-server still stamps its stages, for the records of `baton history`, as it always does.
     pub(crate) fn start(collector: Option<&str>) -> Result<Self, Failure> {
-        let stack = Stack::start_with(collector, |command, _| {
+        Self::start_with(&[], collector)
+    }
+
+    /// Starts all three without tracing, the relay with this number of threads.
+    pub(crate) fn with_relay_threads(threads: usize) -> Result<Self, Failure> {
+        Self::start_with(&["--threads", &threads.to_string()], None)
+    }
+
+    fn start_with(relay: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
+        let stack = Stack::start_with_relay(relay, collector, |command, _| {
             if collector.is_none() {
                 command.env("OTEL_TRACES_SAMPLER", "always_off");
             }
@@ -76,6 +88,17 @@ impl Baton {
             self.client.pid(),
         ];
         pids.into_iter().map(usage::cpu_time).sum()
+    }
+
+    /// CPU time so far of each process, and of the commands that have ended.
+    pub(crate) fn cpu_times(&self) -> std::io::Result<[Duration; CPU_USERS.len()]> {
+        let exec_server = self.stack.exec_server.pid();
+        Ok([
+            usage::cpu_time(self.stack.relay.pid())?,
+            usage::cpu_time(exec_server)?,
+            usage::children_cpu_time(exec_server)?,
+            usage::cpu_time(self.client.pid())?,
+        ])
     }
 
     /// Resident bytes of relay and exec-server.

@@ -3,11 +3,11 @@
 //! It records and exports if `OTEL_EXPORTER_OTLP_ENDPOINT` is set. Otherwise it samples nothing.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use baton_bench::floor::{Cat, PROGRAM};
-use baton_core_client::{ChannelConfig, Client, Command, Event, ExitStatus, Seed};
+use baton_core_client::{ChannelConfig, Client, Command, Event, ExitStatus, Seed, Ticket};
 use baton_export::Exporter;
 use baton_support::load::{in_flight, sequential};
 use baton_trace::record::{CallRecord, Side, unix_now_ns};
@@ -25,8 +25,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// Connects, then answers requests.
 pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
-    let ticket = ticket.parse()?;
-    let key = Seed::read(Path::new(key))?.client_key()?;
+    let ticket: Ticket = ticket.parse()?;
     let exporter = Exporter::from_env(Side::Client)?.map(Arc::new);
     let recorder = match &exporter {
         Some(exporter) => Recorder::to(exporter.clone()),
@@ -40,16 +39,50 @@ pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
             recorder,
             ..ChannelConfig::default()
         };
-        let client = Client::with_config(ticket, key, config);
-        client.connect().await?;
+        let connect = async || {
+            let key = Seed::read(Path::new(key))?.client_key()?;
+            let client = Client::with_config(ticket.clone(), key, config.clone());
+            client.connect().await?;
+            Ok::<_, Failure>(client)
+        };
+        let client = connect().await?;
+        let sessions = Sessions::default();
         answer("ready", async |request| {
-            handle(&client, exporter.as_deref(), request).await
+            if let Task::OnSessions(width) = request.task {
+                while sessions.len() < width {
+                    sessions.give_back(connect().await?);
+                }
+            }
+            handle(&client, &sessions, exporter.as_deref(), request).await
         })
         .await
     })
 }
 
-async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) -> Result<Vec<f64>, Failure> {
+/// Sessions beside the first, opened when a task needs them. An execution borrows one.
+#[derive(Clone, Default)]
+struct Sessions(Arc<Mutex<Vec<Client>>>);
+
+impl Sessions {
+    fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn give_back(&self, client: Client) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+
+    fn borrow(&self) -> Option<Client> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}
+
+async fn handle(
+    client: &Client,
+    sessions: &Sessions,
+    exporter: Option<&Exporter>,
+    request: Request,
+) -> Result<Vec<f64>, Failure> {
     let Request {
         task,
         warm_up,
@@ -76,6 +109,21 @@ async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) 
             let once = move || {
                 let client = client.clone();
                 async move { run(&client).await }
+            };
+            in_flight(warm_up, width, once.clone()).await?;
+            let took = in_flight(executions, width, once).await?;
+            Ok(vec![took.as_secs_f64() / executions as f64])
+        }
+        Task::OnSessions(width) => {
+            let sessions = sessions.clone();
+            let once = move || {
+                let sessions = sessions.clone();
+                async move {
+                    let client = sessions.borrow().ok_or("more executions than sessions")?;
+                    run(&client).await?;
+                    sessions.give_back(client);
+                    Ok::<_, Failure>(())
+                }
             };
             in_flight(warm_up, width, once.clone()).await?;
             let took = in_flight(executions, width, once).await?;
@@ -117,6 +165,9 @@ async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) 
         }
         Task::Finish => {
             client.close().await;
+            while let Some(client) = sessions.borrow() {
+                client.close().await;
+            }
             if let Some(exporter) = exporter {
                 exporter.shutdown(FLUSH);
             }

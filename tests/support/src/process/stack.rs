@@ -57,7 +57,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub fn start_of(baton: &Path, collector: Option<&str>) -> Result<Self, StackError> {
-        Self::start_both(baton, collector, |_, _| {})
+        Self::start_both(baton, &[], collector, |_, _| {})
     }
 
     /// Starts both. `prepare` may change the exec-server's command and set its `--state`. By default the state is below
@@ -69,11 +69,25 @@ impl Stack {
         collector: Option<&str>,
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Result<Self, StackError> {
-        Self::start_both(baton()?, collector, prepare)
+        Self::start_both(baton()?, &[], collector, prepare)
+    }
+
+    /// As [`start_with`](Self::start_with), with these further arguments of the relay. A relay that is
+    /// [restarted](Self::restart_relay) does not have them.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub fn start_with_relay(
+        relay: &[&str],
+        collector: Option<&str>,
+        prepare: impl FnOnce(&mut Command, &Path),
+    ) -> Result<Self, StackError> {
+        Self::start_both(baton()?, relay, collector, prepare)
     }
 
     fn start_both(
         baton: &Path,
+        relay: &[&str],
         collector: Option<&str>,
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Result<Self, StackError> {
@@ -84,7 +98,7 @@ impl Stack {
             format!("{public} test continue\n"),
         )?;
 
-        let (relay, address) = start_relay(baton, "127.0.0.1:0", dir.path(), collector)?;
+        let (relay, address) = start_relay(baton, "127.0.0.1:0", relay, dir.path(), collector)?;
         let url = format!("http://{address}");
         let (exec_server, ticket) =
             start_exec_server(baton, &url, dir.path(), "exec_server_key", collector, prepare)?;
@@ -116,7 +130,7 @@ impl Stack {
         self.relay.kill();
         sleep(down.saturating_sub(began.elapsed()));
         let address = self.url.trim_start_matches("http://");
-        (self.relay, _) = start_relay(baton()?, address, self.dir.path(), None)?;
+        (self.relay, _) = start_relay(baton()?, address, &[], self.dir.path(), None)?;
         Ok(())
     }
 
@@ -182,11 +196,12 @@ const STATE_HOME: &str = "XDG_STATE_HOME";
 fn start_relay(
     baton: &Path,
     listen: &str,
+    more: &[&str],
     dir: &Path,
     collector: Option<&str>,
 ) -> Result<(RunningProgram, String), StackError> {
     let mut command = isolated(Command::new(baton), collector);
-    command.args(["relay", "--listen", listen]);
+    command.args(["relay", "--listen", listen]).args(more);
     command.env(STATE_HOME, dir);
     let mut relay = RunningProgram::start("relay", command)?;
     let address = relay.line_after("listening on ", START_PATIENCE)?;

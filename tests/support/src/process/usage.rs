@@ -43,6 +43,23 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(time.into())
 }
 
+/// User and system CPU time of the children that a process has reaped, and of those that they had reaped, in ticks of
+/// 10 ms.
+///
+/// # Errors
+/// An error of the operating system, or an unknown format of `/proc/PID/stat`.
+pub fn children_cpu_time(pid: u32) -> io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in parentheses, which may contain anything.
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    let mut ticks = fields.into_iter().flat_map(str::split_whitespace).skip(13);
+    let mut tick = || ticks.next()?.parse::<u64>().ok();
+    let ticks = tick().zip(tick()).map(|(user, system)| user + system);
+    let ticks = ticks.ok_or(io::ErrorKind::InvalidData)?;
+    // Linux reports a hundred ticks a second on every architecture of today (sysconf(3), _SC_CLK_TCK).
+    Ok(Duration::from_millis(10 * ticks))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
@@ -101,6 +118,15 @@ mod tests {
             took > CHILDS_AT_LEAST && own < CHILDS_AT_LEAST,
             "{took:?} {own:?}"
         );
+    }
+
+    #[test]
+    fn the_time_of_a_reaped_child_counts_as_the_childrens() {
+        let pid = std::process::id();
+        let before = children_cpu_time(pid).unwrap();
+        let counting = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        Command::new("/bin/sh").args(["-c", counting]).status().unwrap();
+        assert!(children_cpu_time(pid).unwrap() >= before + Duration::from_millis(20));
     }
 
     #[test]
