@@ -115,6 +115,8 @@ fail() {
 }
 
 compose config --quiet
+# No engine starts the fleet here: there is no image of HAProxy. tests/fleet runs its file.
+"${compose_command[@]}" --file "$source/docker-compose.fleet.yml" config --quiet
 # Once, and the dependencies again only with the manifests. By the classic builder, which every engine up to now has.
 export DOCKER_BUILDKIT=0
 compose build >"$scratch/built" 2>&1 || { cat "$scratch/built"; fail "no image"; }
