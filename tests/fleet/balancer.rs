@@ -74,7 +74,8 @@ impl Balancer {
     /// Starts HAProxy in the foreground.
     pub(crate) fn start(file: &BalancerFile) -> Self {
         let mut command = file.command();
-        command.arg("-db");
+        // `-n` lowers `maxconn`: the file's takes 40,025 file descriptors, more than some machines allow.
+        command.args(["-db", "-n", "4000"]);
         let program = RunningProgram::start("haproxy", command).expect("haproxy starts");
         Self { program }
     }
@@ -108,7 +109,10 @@ impl Balancer {
         let mut streams = BTreeMap::new();
         for (name, labels, value) in samples(&metrics) {
             if name == "haproxy_server_current_sessions" {
-                streams.insert(label(labels, "server").unwrap_or_default().to_owned(), value as u64);
+                streams.insert(
+                    label(labels, "server").unwrap_or_default().to_owned(),
+                    value as u64,
+                );
             }
         }
         streams.into_values().collect()

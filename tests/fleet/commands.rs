@@ -135,9 +135,16 @@ async fn run(lanes: Arc<Lanes>, client: Client, is_warm: bool, is_long: bool) ->
         violations: Vec::new(),
     };
     let mut observed = Observed::default();
-    match timeout(2 * PATIENCE, observe(&client, command, &mut outcome, &mut observed)).await {
+    match timeout(
+        2 * PATIENCE,
+        observe(&client, command, &mut outcome, &mut observed),
+    )
+    .await
+    {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => outcome.violations.push(format!("command {number} is lost: {error}")),
+        Ok(Err(error)) => outcome
+            .violations
+            .push(format!("command {number} is lost: {error}")),
         Err(_) => outcome.violations.push(format!("command {number} does not end")),
     }
     if !is_warm {

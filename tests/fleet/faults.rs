@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use baton_support::scale::{is_full, scaled};
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use rand::SeedableRng as _;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -17,7 +17,7 @@ use crate::{PATIENCE, Verdict};
 /// A new command waits at most so long for its start, whatever else has happened.
 const WAIT: Duration = Duration::from_millis(1_500);
 
-/// The same where a relay hangs: HAProxy notices that after 3.6 s at most.
+/// The same where a relay hangs: HAProxy notices that after 3.4 s at most.
 const WAIT_FOR_HUNG: Duration = Duration::from_secs(6);
 
 /// What is required on a machine that other programs load.
@@ -102,8 +102,14 @@ pub(crate) async fn under_commands(fleet: &mut Fleet, seed: u64) -> Verdict {
         sleep(QUIET).await;
 
         phases.begin(Phase::Hung);
+        let hung = Instant::now();
         fleet.relays[order[1]].freeze().expect("it runs");
-        sleep(HUNG).await;
+        fleet.balancer.await_state(order[1], "DOWN").await;
+        println!(
+            "  the balancer noticed the hang after {} ms",
+            hung.elapsed().as_millis()
+        );
+        sleep(HUNG.saturating_sub(hung.elapsed())).await;
         fleet.relays[order[1]].thaw().expect("it runs");
         fleet.balancer.await_state(order[1], "UP").await;
         phases.begin(Phase::Returned);

@@ -92,7 +92,9 @@ impl Fleet {
         let mut command = self.command();
         command.args(["exec-server", "--state", "none", "--relay"]);
         command.arg(format!("http://{BALANCER}"));
-        command.arg("--key").arg(self.file(&format!("exec_server_key-{number}")));
+        command
+            .arg("--key")
+            .arg(self.file(&format!("exec_server_key-{number}")));
         command.arg("--allow").arg(self.file("allowed_clients"));
         let name = format!("exec-server-{number}");
         let mut program = RunningProgram::start(&name, command).expect("an exec-server starts");

@@ -87,7 +87,12 @@ pub(crate) async fn forged_addresses(_: &Fleet) -> Verdict {
     let with_header = [&header[..], HELLO].concat();
     for relay in RELAYS {
         for (what, from, bytes, expected) in [
-            ("the balancer with a header", BALANCER_HOST, &with_header[..], true),
+            (
+                "the balancer with a header",
+                BALANCER_HOST,
+                &with_header[..],
+                true,
+            ),
             ("the balancer without a header", BALANCER_HOST, HELLO, false),
             ("a stranger with a header", STRANGER_HOST, &with_header[..], false),
         ] {
@@ -134,12 +139,22 @@ pub(crate) async fn lies(fleet: &Fleet) -> Verdict {
             (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
         ];
         let (send, frames) = mpsc::channel::<Frame>(1);
-        let accepted = within(client(&url()).await.accept(request(ReceiverStream::new(frames), &lie))).await;
+        let accepted = within(
+            client(&url())
+                .await
+                .accept(request(ReceiverStream::new(frames), &lie)),
+        )
+        .await;
         drop(send);
         // By the relay with the dial, or by the one of the victim, which knows no such dial.
         match accepted.map_err(|status| status.code()) {
             Err(Code::InvalidArgument | Code::PermissionDenied) => {}
-            other => return Err(format!("an accept in another's name: {:?}", other.map(|_| "accepted"))),
+            other => {
+                return Err(format!(
+                    "an accept in another's name: {:?}",
+                    other.map(|_| "accepted")
+                ));
+            }
         }
         // The dial goes on waiting, and the truth is accepted.
         let _accepted = server.accept(&incoming).await;
@@ -147,7 +162,9 @@ pub(crate) async fn lies(fleet: &Fleet) -> Verdict {
     }
     for exec_server in 0..fleet.exec_servers.len() {
         let client = fleet.client(exec_server);
-        within(client.connect()).await.map_err(|error| error.to_string())?;
+        within(client.connect())
+            .await
+            .map_err(|error| error.to_string())?;
         client.close().await;
     }
     Ok(format!("{rounds} of each kind"))
@@ -225,7 +242,9 @@ fn compare(alone: Duration, attacked: Duration, detail: &str) -> Verdict {
 pub(crate) async fn tenant(fleet: &Fleet) -> Verdict {
     let exec_servers = scaled("hostile exec-servers", 6, 12) as usize;
     let sessions = scaled("sessions of each", 8, 32) as usize;
-    let clients: Vec<_> = (0..fleet.exec_servers.len()).map(|number| fleet.client(number)).collect();
+    let clients: Vec<_> = (0..fleet.exec_servers.len())
+        .map(|number| fleet.client(number))
+        .collect();
     let mut alone = Duration::ZERO;
     for client in &clients {
         alone = alone.max(bystander(client).await?);
@@ -270,7 +289,11 @@ pub(crate) async fn tenant(fleet: &Fleet) -> Verdict {
     }
     flood.shutdown().await;
     drop(servers);
-    compare(alone, attacked, &format!("{} stalled sessions", exec_servers * sessions))
+    compare(
+        alone,
+        attacked,
+        &format!("{} stalled sessions", exec_servers * sessions),
+    )
 }
 
 /// `baton exec` that is stopped amid endless output. Killed when dropped.
@@ -278,7 +301,10 @@ struct Stopped(Child);
 
 impl Stopped {
     fn start(mut command: Process) -> std::io::Result<Self> {
-        let streams = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let streams = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Ok(Self(streams.spawn()?))
     }
 }
@@ -299,7 +325,8 @@ pub(crate) async fn stopped_client(fleet: &Fleet) -> Verdict {
     let alone = bystander(&client).await?;
     let mut stopped = Vec::new();
     for _ in 0..count {
-        let program = Stopped::start(fleet.exec(0, &["cat", "/dev/zero"])).map_err(|error| error.to_string())?;
+        let program =
+            Stopped::start(fleet.exec(0, &["cat", "/dev/zero"])).map_err(|error| error.to_string())?;
         stopped.push(program);
     }
     sleep(FILLING).await;

@@ -100,7 +100,10 @@ fn main() -> ExitCode {
 async fn all(baton: PathBuf) -> usize {
     let seed = seed();
     let exec_servers = scaled("exec-servers", 4, 10) as usize;
-    println!("times are judged {}", if is_full() { "strictly" } else { "generously" });
+    println!(
+        "times are judged {}",
+        if is_full() { "strictly" } else { "generously" }
+    );
     let mut failed = 0;
     let mut report = |name: &str, began: Instant, verdict: Verdict| {
         let (is, detail) = match verdict {

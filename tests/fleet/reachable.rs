@@ -32,7 +32,9 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         connect_patiently(fleet, exec_server).await;
     }
     let streams = fleet.balancer.streams().await;
-    let busiest = (0..streams.len()).max_by_key(|&relay| streams[relay]).unwrap_or_default();
+    let busiest = (0..streams.len())
+        .max_by_key(|&relay| streams[relay])
+        .unwrap_or_default();
     fleet.relays[busiest].kill();
     fleet.balancer.await_state(busiest, "DOWN").await;
     for exec_server in 0..fleet.exec_servers.len() {
@@ -50,7 +52,12 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         };
         asking.spawn(ask(fleet.client_with(exec_server, once), returned));
     }
-    let mut failed: Vec<_> = asking.join_all().await.into_iter().map(|asked| asked.failed_for).collect();
+    let mut failed: Vec<_> = asking
+        .join_all()
+        .await
+        .into_iter()
+        .map(|asked| asked.failed_for)
+        .collect();
     failed.sort();
     let longest = failed.last().copied().unwrap_or_default();
     let interrupted = failed.iter().filter(|time| !time.is_zero()).count();
@@ -77,7 +84,9 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
 /// Connects with the retries of a usual client.
 async fn connect_patiently(fleet: &Fleet, exec_server: usize) {
     let client = fleet.client(exec_server);
-    within(client.connect()).await.expect("every exec-server can be reached");
+    within(client.connect())
+        .await
+        .expect("every exec-server can be reached");
     client.close().await;
 }
 
@@ -92,7 +101,10 @@ async fn ask(client: Client, returned: Instant) -> Asked {
         let attempt = client.sibling();
         if let Err(error) = within(attempt.connect()).await {
             if failed_for.is_zero() {
-                println!("  {:.1} s after the return: {error}", returned.elapsed().as_secs_f64());
+                println!(
+                    "  {:.1} s after the return: {error}",
+                    returned.elapsed().as_secs_f64()
+                );
             }
             failed_for = returned.elapsed();
         }
