@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -47,6 +47,9 @@ const SLOWER: f64 = 4.0;
 
 /// A bystander's command may take so long in any case, on a machine that other programs load.
 const UNDER_LOAD: Duration = Duration::from_secs(20);
+
+/// The pause between two looks at what HAProxy has.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Time for a flood to fill every window and buffer.
 const FILLING: Duration = Duration::from_secs(3);
@@ -249,6 +252,36 @@ pub(crate) async fn tenant(fleet: &Fleet) -> Verdict {
     for client in &clients {
         alone = alone.max(bystander(client).await?);
     }
+    let before: u64 = fleet.balancer.streams().await.into_iter().sum();
+    let attacker = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let (begun, begins) = oneshot::channel();
+    attacker.spawn(flood(exec_servers, sessions, begun));
+    within(begins).await.map_err(|error| error.to_string())?;
+    sleep(FILLING).await;
+    let mut attacked = Duration::ZERO;
+    for client in &clients {
+        attacked = attacked.max(bystander(client).await?);
+    }
+    for number in 0..fleet.exec_servers.len() {
+        let cold = fleet.client(number);
+        attacked = attacked.max(bystander(&cold).await?);
+        cold.close().await;
+    }
+    flood.shutdown().await;
+    drop(servers);
+    compare(
+        alone,
+        attacked,
+        &format!("{} stalled sessions", exec_servers * sessions),
+    )
+}
+
+/// Registers exec-servers, dials them, tells when all sessions are there, and sends on both ends of each.
+async fn flood(exec_servers: usize, sessions: usize, begun: oneshot::Sender<()>) {
     let (mut servers, mut ends) = (Vec::new(), Vec::new());
     for _ in 0..exec_servers {
         let (mut server, ticket) = within(RawServer::register(&url())).await;
@@ -277,23 +310,9 @@ pub(crate) async fn tenant(fleet: &Fleet) -> Verdict {
             end
         });
     }
-    sleep(FILLING).await;
-    let mut attacked = Duration::ZERO;
-    for client in &clients {
-        attacked = attacked.max(bystander(client).await?);
-    }
-    for number in 0..fleet.exec_servers.len() {
-        let cold = fleet.client(number);
-        attacked = attacked.max(bystander(&cold).await?);
-        cold.close().await;
-    }
-    flood.shutdown().await;
-    drop(servers);
-    compare(
-        alone,
-        attacked,
-        &format!("{} stalled sessions", exec_servers * sessions),
-    )
+    // Fails if nobody waits.
+    let _ = begun.send(());
+    std::future::pending::<()>().await;
 }
 
 /// `baton exec` that is stopped amid endless output. Killed when dropped.
