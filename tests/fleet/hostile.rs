@@ -271,8 +271,23 @@ pub(crate) async fn tenant(fleet: &Fleet) -> Verdict {
         attacked = attacked.max(bystander(&cold).await?);
         cold.close().await;
     }
-    flood.shutdown().await;
-    drop(servers);
+    let stalled = fleet.balancer.streams().await.into_iter().sum::<u64>() - before;
+    if stalled < (exec_servers + 2 * exec_servers * sessions) as u64 {
+        return Err(format!("only {stalled} streams of the attacker are left"));
+    }
+    // Closes its sockets.
+    attacker.shutdown_background();
+    let ended = Instant::now();
+    while fleet.balancer.streams().await.into_iter().sum::<u64>() > before {
+        if ended.elapsed() > PATIENCE {
+            return Err("HAProxy keeps streams of an attacker that is gone".into());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    println!(
+        "  the attacker's {stalled} streams were gone {:.1} s after it",
+        ended.elapsed().as_secs_f64()
+    );
     compare(
         alone,
         attacked,
