@@ -8,6 +8,7 @@
 //! * [`row`] and [`table`]: numbers and verdicts, and their layout;
 //! * [`floor`]: the cost of an execution without Baton;
 //! * [`ssh`]: a private OpenSSH server, and clients of it;
+//! * [`fleet`]: HAProxy and relays behind it;
 //! * [`link`]: a link of high latency and low bandwidth;
 //! * [`network`]: a loopback with a chosen congestion control;
 //! * [`records`]: the records of an exec-server, counted;
@@ -15,6 +16,7 @@
 //! * [`sink`]: an OTLP receiver that counts spans and drops them;
 //! * [`limits`]: timeouts and bounds.
 
+pub mod fleet;
 pub mod floor;
 mod interleave;
 pub mod limits;

@@ -35,3 +35,11 @@ pub(crate) const STALLED: Bar = Bar::AtLeast(0.9);
 pub(crate) const IDLE_MEMORY: Bar = Bar::AtMost(64.0);
 /// Warm `Run` beside idle sessions over alone, median.
 pub(crate) const IDLE_RUN: Bar = Bar::AtMost(1.1);
+/// Throughput through HAProxy over direct.
+pub(crate) const BALANCER_STREAM: Bar = Bar::AtLeast(0.45);
+/// Milliseconds that HAProxy adds to a warm `Run`, median.
+pub(crate) const BALANCER_RUN: Bar = Bar::AtMost(0.35);
+/// KiB of a relay's memory per idle session behind a balancer.
+pub(crate) const FLEET_RELAY_MEMORY: Bar = Bar::AtMost(40.0);
+/// KiB of the balancer's memory per idle session.
+pub(crate) const FLEET_BALANCER_MEMORY: Bar = Bar::AtMost(30.0);

@@ -41,7 +41,7 @@ pub(crate) const WATCH: Duration = Duration::from_millis(100);
 pub(crate) const SETTLE: Duration = Duration::from_secs(20);
 
 /// The limit on open files that the relay needs for the largest number of sessions, with a margin.
-pub(crate) const OPEN_FILES: u64 = 8192;
+pub(crate) const OPEN_FILES: u64 = 65_536;
 
 /// The buffer of the blind relay for each direction of a connection: as much as Baton's relay queues for a session.
 pub(crate) const RELAY_BUFFER: usize = 256 * 1024;

@@ -51,6 +51,10 @@ pub(crate) struct Plan {
     pub(crate) idle: usize,
     /// Process sets of executions beside idle sessions.
     pub(crate) idle_sets: ProcessSets,
+    /// Idle sessions through three relays and a balancer.
+    pub(crate) fleet: usize,
+    /// Process sets of executions beside them.
+    pub(crate) fleet_sets: ProcessSets,
     /// Bytes to the stalled readers.
     pub(crate) stall_bytes: u64,
     /// Resamples of each bootstrap.
@@ -78,6 +82,8 @@ impl Plan {
         stalled: sets(9, 1),
         idle: 2_000,
         idle_sets: sets(6, 6),
+        fleet: 10_000,
+        fleet_sets: sets(3, 6),
         stall_bytes: 2 << 30,
         resamples: 2_000,
     };
@@ -96,6 +102,8 @@ impl Plan {
         stalled: sets(3, 1),
         idle: 400,
         idle_sets: sets(3, 1),
+        fleet: 600,
+        fleet_sets: sets(3, 1),
         ..Self::FULL
     };
 }

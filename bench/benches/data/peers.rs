@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use baton_bench::{Failure, Worker};
+use baton_bench::{Failure, Worker, fleet};
 use baton_support::process::{Stack, baton, isolated, usage};
 
 use rustix::pipe::fcntl_setpipe_size;
@@ -24,6 +24,13 @@ impl Baton {
     /// Starts all three, without tracing.
     pub(crate) fn start() -> Result<Self, Failure> {
         let stack = Stack::start(None)?;
+        let client = client(&stack, stack.ticket())?;
+        Ok(Self { stack, client })
+    }
+
+    /// Starts HAProxy, this many relays of one thread behind it, an exec-server and a client, without tracing.
+    pub(crate) fn start_fleet(relays: usize) -> Result<Self, Failure> {
+        let stack = Stack::start_over(|directory| fleet::start(relays, 1, directory))?;
         let client = client(&stack, stack.ticket())?;
         Ok(Self { stack, client })
     }

@@ -1,5 +1,6 @@
 //! The phases of a run, each of which returns rows, and the state that they share.
 
+mod balancer;
 mod beside;
 mod blind;
 mod cold;
@@ -14,10 +15,11 @@ mod warm;
 use baton_bench::stats::{Bar, Bootstrap, Estimate, Rounds, Statistic};
 use baton_bench::{Failure, Phase, ProcessSets, Row, Unit};
 
+use self::idle::Relays;
 use crate::options::Plan;
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<BenchContext>); 12] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 14] = [
     ("blind-bbr", |bench| blind::measure(bench, "bbr")),
     ("blind-cubic", |bench| blind::measure(bench, "cubic")),
     ("ssh-download", |bench| ssh::measure(bench, Direction::Download)),
@@ -28,7 +30,9 @@ pub(crate) const ALL: [(&str, Phase<BenchContext>); 12] = [
     ("beside", beside::measure),
     ("link", link::measure),
     ("stalled", stalled::measure),
-    ("idle", idle::measure),
+    ("idle", |bench| idle::measure(bench, Relays::One)),
+    ("balancer", balancer::measure),
+    ("fleet", |bench| idle::measure(bench, Relays::Fleet)),
     ("reader", reader::measure),
 ];
 

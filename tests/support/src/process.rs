@@ -13,4 +13,4 @@ pub mod usage;
 
 pub use binary::{BuildError, baton};
 pub use program::{ProgramError, RunningProgram};
-pub use stack::{Stack, StackError, isolated};
+pub use stack::{Relays, Stack, StackError, isolated};

@@ -1,4 +1,5 @@
-//! A relay with many idle sessions: its memory per session, and the latency of an active session beside them.
+//! A relay with many idle sessions, or three behind a balancer: their memory per session, and the latency of an active
+//! session beside them.
 //!
 //! A relay allows 64 sessions per exec-server, so there are many exec-servers. Relay and exec-servers are the real
 //! binary. The clients are a few processes with many sessions each.
@@ -6,7 +7,7 @@
 use std::cell::RefCell;
 
 use baton_bench::stats::{Rounds, Statistic};
-use baton_bench::{Failure, Row, Unit, Worker, in_sets, start_in_turns};
+use baton_bench::{Failure, Row, Unit, Worker, fleet, in_sets, start_in_turns};
 use baton_support::process::{RunningProgram, usage};
 
 use super::{BenchContext, Compared};
@@ -14,7 +15,56 @@ use crate::bars;
 use crate::limits::{CROWDS, SESSIONS};
 use crate::peers::{Baton, key};
 
-pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
+/// What the sessions pass through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relays {
+    One,
+    /// Three relays behind HAProxy.
+    Fleet,
+}
+
+impl Relays {
+    fn start(self) -> Result<Baton, Failure> {
+        match self {
+            Self::One => Baton::start(),
+            Self::Fleet => Baton::start_fleet(3),
+        }
+    }
+
+    /// The beginning of the ids of its rows.
+    fn id(self) -> &'static str {
+        match self {
+            Self::One => "idle",
+            Self::Fleet => "fleet",
+        }
+    }
+
+    /// Of the whole, where there are several.
+    fn whose(self) -> &'static str {
+        match self {
+            Self::One => "relay",
+            Self::Fleet => "three relays",
+        }
+    }
+}
+
+pub(super) fn measure(bench: &BenchContext, relays: Relays) -> Result<Vec<Row>, Failure> {
+    let (sessions, sets, bar) = match relays {
+        Relays::One => (bench.plan.idle, bench.plan.idle_sets, bars::IDLE_MEMORY),
+        Relays::Fleet => (bench.plan.fleet, bench.plan.fleet_sets, bars::FLEET_RELAY_MEMORY),
+    };
+    let id = |of: &str| format!("{}_{of}", relays.id());
+    if relays == Relays::Fleet
+        && let Some(why) = fleet::missing()
+    {
+        let row = Row::absent(
+            id("relay"),
+            "three relays, for each idle session",
+            Unit::Kibibytes,
+            why,
+        );
+        return Ok(vec![row.bar(Some(bar))]);
+    }
     let memory = RefCell::new(Memory::default());
     let request = format!("sequential {} {}", bench.plan.warm_up, bench.plan.executions);
     let start = |number: usize| {
@@ -22,10 +72,10 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         // The second stack alone is for A against A.
         let alone = start_in_turns(number, 3, |process| match process {
             0 => {
-                beside = Some(Beside::start(bench.plan.idle, &request)?);
+                beside = Some(Beside::start(relays, sessions, &request)?);
                 Ok(None)
             }
-            _ => Baton::start().map(Some),
+            _ => relays.start().map(Some),
         })?;
         let beside = beside.ok_or("no idle sessions")?;
         let alone: Vec<_> = alone.into_iter().flatten().collect();
@@ -42,26 +92,31 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         (0..3).try_for_each(|visited| visit(&processes, visited).map(drop))?;
         Ok(processes)
     };
-    let measured = in_sets(bench.plan.idle_sets, 3, warmed, visit, stop)?;
+    let measured = in_sets(sets, 3, warmed, visit, stop)?;
     let memory = memory.into_inner();
     let opened = memory.sessions;
-    let kibibytes = |id: &str, what: String, of: &Rounds| {
-        let estimate = bench.bootstrap.value(of, Statistic::Mean).times(1.0 / 1024.0);
-        Row::new(id, what, Unit::Kibibytes, estimate, of)
+    let kibibytes = |of: &str, what: String, bytes: &Rounds| {
+        let estimate = bench.bootstrap.value(bytes, Statistic::Mean).times(1.0 / 1024.0);
+        Row::new(id(of), what, Unit::Kibibytes, estimate, bytes)
     };
+    let whose = relays.whose();
     let mut rows = vec![
         kibibytes(
-            "idle_relay",
-            format!("relay, for each of {opened} idle sessions"),
+            "relay",
+            format!("{whose}, for each of {opened} idle sessions"),
             &memory.relay,
         )
-        .bar(Some(bars::IDLE_MEMORY)),
+        .bar(Some(bar)),
         kibibytes(
-            "idle_exec_server",
+            "exec_server",
             format!("exec-server, for each of {opened} idle sessions"),
             &memory.exec_servers,
         ),
     ];
+    if relays == Relays::Fleet {
+        let what = format!("HAProxy, for each of {opened} idle sessions");
+        rows.push(kibibytes("balancer", what, &memory.balancer).bar(Some(bars::FLEET_BALANCER_MEMORY)));
+    }
     let [own, peer, peer_again] = &measured[..] else {
         return Err("not three participants".into());
     };
@@ -71,10 +126,10 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
         peer_again: Some(peer_again),
         bar: Some(bars::IDLE_RUN),
     };
-    let what = format!("warm `Run` beside {opened} idle sessions over alone, p50");
-    rows.push(bench.ratio("idle_run_p50".to_owned(), what, compared, Statistic::P50));
-    let what = format!("relay, for each of {opened} idle sessions, after that");
-    rows.push(kibibytes("idle_relay_later", what, &memory.relay_later));
+    let what = format!("warm `Run` beside {opened} idle sessions over alone, p50, {whose}");
+    rows.push(bench.ratio(id("run_p50"), what, compared, Statistic::P50));
+    let what = format!("{whose}, for each of {opened} idle sessions, after that");
+    rows.push(kibibytes("relay_later", what, &memory.relay_later));
     Ok(rows)
 }
 
@@ -84,6 +139,7 @@ struct Memory {
     sessions: f64,
     relay: Rounds,
     exec_servers: Rounds,
+    balancer: Rounds,
     relay_later: Rounds,
 }
 
@@ -92,10 +148,11 @@ impl Memory {
         self.sessions = beside.opened;
         self.relay.add(set, [beside.relay_bytes]);
         self.exec_servers.add(set, [beside.exec_server_bytes]);
+        self.balancer.add(set, [beside.balancer_bytes]);
     }
 
     fn later(&mut self, beside: &Beside) -> Result<(), Failure> {
-        let now = resident(beside.baton.stack.relay.pid())?;
+        let now = relays_bytes(&beside.baton)?;
         let set = self.relay_later.len();
         self.relay_later
             .add(set, [(now - beside.relay_before) / beside.opened]);
@@ -110,18 +167,20 @@ struct Beside {
     _crowds: Vec<Worker>,
     /// The number of idle sessions.
     opened: f64,
-    /// Memory of the relay before they were opened.
+    /// Memory of the relays before they were opened.
     relay_before: f64,
-    /// The growth of the relay for each session.
+    /// The growth of the relays for each session.
     relay_bytes: f64,
+    /// The growth of the balancer for each session.
+    balancer_bytes: f64,
     /// The growth of the exec-servers for each session.
     exec_server_bytes: f64,
 }
 
 impl Beside {
     /// `warm_up` is requested before memory is measured, because the relay allocates its buffers for it.
-    fn start(sessions: usize, warm_up: &str) -> Result<Self, Failure> {
-        let baton = Baton::start()?;
+    fn start(relays: Relays, sessions: usize, warm_up: &str) -> Result<Self, Failure> {
+        let baton = relays.start()?;
         baton.client.ask(warm_up)?;
         // The least number of exec-servers, all with the same number of sessions, which is rounded up.
         let count = sessions.div_ceil(SESSIONS);
@@ -139,8 +198,8 @@ impl Beside {
             let each = servers.iter().map(|server| resident(server.pid()));
             each.sum::<Result<f64, _>>()
         };
-        let relay = baton.stack.relay.pid();
-        let (relay_before, servers_before) = (resident(relay)?, of_servers()?);
+        let (relay_before, servers_before) = (relays_bytes(&baton)?, of_servers()?);
+        let balancer_before = balancer_bytes(&baton)?;
         let key = key(&baton.stack)?;
         let (mut crowds, mut opened) = (Vec::new(), 0.0);
         for tickets in tickets.chunks(tickets.len().div_ceil(CROWDS)) {
@@ -151,7 +210,8 @@ impl Beside {
             crowds.push(crowd);
         }
         Ok(Self {
-            relay_bytes: (resident(relay)? - relay_before) / opened,
+            relay_bytes: (relays_bytes(&baton)? - relay_before) / opened,
+            balancer_bytes: (balancer_bytes(&baton)? - balancer_before) / opened,
             exec_server_bytes: (of_servers()? - servers_before) / opened,
             baton,
             _servers: servers,
@@ -160,6 +220,28 @@ impl Beside {
             relay_before,
         })
     }
+}
+
+/// All relays together.
+fn relays_bytes(baton: &Baton) -> Result<f64, Failure> {
+    let others = baton
+        .stack
+        .beside()
+        .split_last()
+        .map_or(&[][..], |(_, relays)| relays);
+    let pids = std::iter::once(&baton.stack.relay)
+        .chain(others)
+        .map(RunningProgram::pid);
+    pids.map(resident).sum()
+}
+
+/// 0 without a balancer.
+fn balancer_bytes(baton: &Baton) -> Result<f64, Failure> {
+    baton
+        .stack
+        .beside()
+        .last()
+        .map_or(Ok(0.0), |balancer| resident(balancer.pid()))
 }
 
 fn resident(pid: u32) -> Result<f64, Failure> {

@@ -18,9 +18,22 @@ pub struct Stack {
     pub relay: RunningProgram,
     /// The exec-server.
     pub exec_server: RunningProgram,
+    /// Further relays, and a balancer in front of all of them.
+    beside: Vec<RunningProgram>,
     ticket: String,
     url: String,
     dir: TempDir,
+}
+
+/// The relays of a stack.
+#[derive(Debug)]
+pub struct Relays {
+    /// One of them.
+    pub relay: RunningProgram,
+    /// The others, and a balancer in front of all of them.
+    pub beside: Vec<RunningProgram>,
+    /// The URL by which exec-servers and clients reach them.
+    pub url: String,
 }
 
 /// The stack did not start.
@@ -60,6 +73,14 @@ impl Stack {
         Self::start_both(baton, &[], collector, |_, _| {})
     }
 
+    /// Starts relays by `relays`, which gets the directory of the keys, and an exec-server. Nothing is exported.
+    ///
+    /// # Errors
+    /// [`StackError`], also of `relays`.
+    pub fn start_over(relays: impl FnOnce(&Path) -> Result<Relays, StackError>) -> Result<Self, StackError> {
+        Self::start_all(baton()?, None, relays, |_, _| {})
+    }
+
     /// Starts both. `prepare` may change the exec-server's command and set its `--state`. By default the state is below
     /// the directory that `prepare` receives, which exists until this is dropped.
     ///
@@ -91,6 +112,23 @@ impl Stack {
         collector: Option<&str>,
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Result<Self, StackError> {
+        let relay = |dir: &Path| {
+            let (relay, address) = start_relay(baton, "127.0.0.1:0", relay, dir, collector)?;
+            Ok(Relays {
+                relay,
+                beside: Vec::new(),
+                url: format!("http://{address}"),
+            })
+        };
+        Self::start_all(baton, collector, relay, prepare)
+    }
+
+    fn start_all(
+        baton: &Path,
+        collector: Option<&str>,
+        relays: impl FnOnce(&Path) -> Result<Relays, StackError>,
+        prepare: impl FnOnce(&mut Command, &Path),
+    ) -> Result<Self, StackError> {
         let dir = TempDir::with_prefix("baton-")?;
         let public = keygen(baton, &dir.path().join(Self::CLIENT_KEY))?;
         std::fs::write(
@@ -98,13 +136,13 @@ impl Stack {
             format!("{public} test continue\n"),
         )?;
 
-        let (relay, address) = start_relay(baton, "127.0.0.1:0", relay, dir.path(), collector)?;
-        let url = format!("http://{address}");
+        let Relays { relay, beside, url } = relays(dir.path())?;
         let (exec_server, ticket) =
             start_exec_server(baton, &url, dir.path(), "exec_server_key", collector, prepare)?;
         Ok(Self {
             relay,
             exec_server,
+            beside,
             ticket,
             url,
             dir,
@@ -132,6 +170,11 @@ impl Stack {
         let address = self.url.trim_start_matches("http://");
         (self.relay, _) = start_relay(baton()?, address, &[], self.dir.path(), None)?;
         Ok(())
+    }
+
+    /// The further relays and the balancer, in the order in which they were started.
+    pub fn beside(&self) -> &[RunningProgram] {
+        &self.beside
     }
 
     /// The URL of the relay.

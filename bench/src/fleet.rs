@@ -1,0 +1,116 @@
+//! A fleet: HAProxy with the balancer's file of this repository, and relays behind it, on loopback.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use baton_support::limits::START_PATIENCE;
+use baton_support::process::{Relays, RunningProgram, StackError, baton, isolated};
+use baton_support::sources::workspace;
+
+use crate::limits::START_POLL;
+
+/// Starts this many relays, each with so many threads, and HAProxy in front of them. For
+/// [`Stack::start_over`](baton_support::process::Stack::start_over): HAProxy is the last of `beside`.
+///
+/// # Errors
+/// [`StackError`]; also if HAProxy is not installed.
+pub fn start(relays: usize, threads: usize, directory: &Path) -> Result<Relays, StackError> {
+    let front = free_port()?;
+    let mut started = Vec::new();
+    let mut addresses = Vec::new();
+    for _ in 0..relays {
+        let mut command = isolated(Command::new(baton()?), None);
+        command.args([
+            "relay",
+            "--listen",
+            "127.0.0.1:0",
+            "--proxy-protocol",
+            "127.0.0.1",
+        ]);
+        command.args([
+            "--authority",
+            &front.to_string(),
+            "--threads",
+            &threads.to_string(),
+        ]);
+        command.env("XDG_STATE_HOME", directory);
+        let mut relay = RunningProgram::start("relay", command)?;
+        let address = relay.line_after("listening on ", START_PATIENCE)?;
+        addresses.push(address.parse().map_err(io::Error::other)?);
+        started.push(relay);
+    }
+    let file = directory.join("haproxy.cfg");
+    std::fs::write(&file, balancer_file(front, &addresses)?)?;
+    let mut command = Command::new(HAPROXY);
+    command.arg("-db").arg("-f").arg(&file);
+    let mut balancer = RunningProgram::start("haproxy", command)?;
+    let deadline = Instant::now() + START_PATIENCE;
+    while TcpStream::connect(front).is_err() {
+        if let Ok(status) = balancer.wait(START_POLL) {
+            let ended = format!("haproxy ended with {status}: {}", balancer.stderr());
+            return Err(io::Error::other(ended).into());
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other("haproxy does not listen").into());
+        }
+    }
+    let relay = started.remove(0);
+    started.push(balancer);
+    Ok(Relays {
+        relay,
+        beside: started,
+        url: format!("http://{front}"),
+    })
+}
+
+/// Debian's package installs it here, which is not in every user's `PATH`.
+const HAPROXY: &str = "/usr/sbin/haproxy";
+
+/// Why there is no balancer to measure.
+pub fn missing() -> Option<String> {
+    (!Path::new(HAPROXY).exists()).then(|| "HAProxy is not installed: apt-get install haproxy".to_owned())
+}
+
+/// The balancer's file with these addresses, which all differ from those of another HAProxy on this machine. Without its
+/// metrics.
+fn balancer_file(front: SocketAddr, relays: &[SocketAddr]) -> io::Result<String> {
+    let file = std::fs::read_to_string(workspace().join("deploy/haproxy.cfg"))?;
+    let peers = free_port()?;
+    let mut text = String::new();
+    let (mut binds, mut servers) = (0, 0);
+    for line in file.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            ["frontend", "metrics"] => break,
+            ["source", _] => {}
+            ["peer", name, _] => text += &format!("    peer {name} {peers}\n"),
+            ["bind", ":7700", ref options @ ..] => {
+                binds += 1;
+                text += &format!("    bind {front} {}\n", options.join(" "));
+            }
+            ["server", ..] => {
+                servers += 1;
+                if servers == 1 {
+                    for (number, relay) in relays.iter().enumerate() {
+                        text += &format!("    server relay-{number} {relay}\n");
+                    }
+                }
+            }
+            _ => text = text + line + "\n",
+        }
+    }
+    match (binds, servers) {
+        (1, 1..) => Ok(text),
+        _ => Err(io::Error::other(
+            "deploy/haproxy.cfg has no listener or no relays",
+        )),
+    }
+}
+
+/// A port that is free now. Another program could take it before HAProxy binds it, which is unlikely.
+fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
