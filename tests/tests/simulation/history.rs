@@ -19,7 +19,8 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RunId(pub(crate) u32);
 
-/// One call of `Run` for a command. A caller that repeats a start calls again with the same process id.
+/// One call for a command: the first one starts it. A caller that repeats a start calls again with the same process id;
+/// other calls attach to the process or read its events.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Attempt {
     pub(crate) run: RunId,
@@ -49,6 +50,48 @@ pub(crate) struct Position {
     pub(crate) span: SpanId,
 }
 
+/// What a call does with its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    /// Starts it and reads its events. It has the first lease.
+    Run {
+        /// Bytes of standard input that will be sent.
+        stdin: Option<usize>,
+        /// After a lost session the client library attaches again, or repeats the start.
+        recovers: bool,
+        /// A full log drops the oldest output.
+        drops_output: bool,
+    },
+    /// Starts it and leaves it.
+    Detached,
+    /// Takes the lease and reads its events.
+    Attach {
+        /// After a lost session the client library attaches again.
+        recovers: bool,
+    },
+    /// Only reads its events.
+    Watch,
+    /// Asks for its events, call after call.
+    Poll,
+    /// Waits for its exit.
+    Wait,
+}
+
+impl CallKind {
+    /// Whether the client library attaches again after a lost session.
+    pub(crate) fn recovers(self) -> bool {
+        match self {
+            Self::Run { recovers, .. } | Self::Attach { recovers } => recovers,
+            Self::Detached | Self::Watch | Self::Poll | Self::Wait => false,
+        }
+    }
+
+    /// Whether the call may have the lease of its command while it lasts.
+    pub(crate) fn may_own(self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Attach { .. })
+    }
+}
+
 /// How a call ended, for its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CallResult {
@@ -56,10 +99,25 @@ pub(crate) enum CallResult {
     Complete,
     /// The call ended with an error.
     Failed(String),
+    /// There was no session, and nothing was started.
+    Unreached(String),
+    /// Another call has taken the lease.
+    Superseded,
+    /// The exec-server knows no such process, or it lets no call attach to it.
+    Unknown,
+    /// The client library reports that the exec-server has violated the protocol.
+    Violated(String),
     /// The caller dropped the call after its timeout.
     GivenUp,
     /// The caller's machine crashed.
     Crashed,
+}
+
+impl CallResult {
+    /// Whether another attempt may succeed: the session was lost, or there was none.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Unreached(_))
+    }
 }
 
 /// An event of a process that a caller received.
@@ -73,6 +131,8 @@ pub(crate) enum ReceivedEvent {
     },
     /// This many events are missing.
     Gap(u64),
+    /// The call has the lease.
+    Attached,
     /// The start repeats one that another call has made.
     Repeated,
 }
@@ -85,6 +145,7 @@ impl fmt::Debug for ReceivedEvent {
             Self::Exited(status) => write!(f, "Exited {status:?}"),
             Self::Closed { truncated } => write!(f, "Closed truncated={truncated}"),
             Self::Gap(events) => write!(f, "Gap {events}"),
+            Self::Attached => f.write_str("Attached"),
             Self::Repeated => f.write_str("Repeated"),
         }
     }
@@ -114,18 +175,28 @@ pub(crate) enum Event {
     /// All faults have ended; none follows.
     FaultsEnded,
 
-    /// A caller makes a call, with this span of its own trace as the parent.
+    /// A caller makes a call.
     Called {
         attempt: Attempt,
-        caller: Position,
-        /// Bytes of standard input that will be sent.
-        stdin: Option<usize>,
+        /// The span of its own trace that is the parent; `None`: the call begins a trace.
+        caller: Option<Position>,
+        kind: CallKind,
     },
     /// A caller received an event of its process.
     Received {
         attempt: Attempt,
+        /// The number of the event; of a gap, that of the last event that is missing. 0: it has none, or the caller does
+        /// not know it.
+        seq: u64,
         received: ReceivedEvent,
     },
+    /// With the exit a caller was told the trace that the process is in.
+    Told {
+        attempt: Attempt,
+        trace: Option<TraceId>,
+    },
+    /// The client library has noticed that the session of a call is lost, and attaches again.
+    SessionLost { attempt: Attempt },
     /// A call ended for its caller.
     Ended { attempt: Attempt, end: CallResult },
 
@@ -146,6 +217,8 @@ pub(crate) enum Event {
     Read { run: RunId, data: Bytes },
     /// A process saw the end of its standard input.
     ReadEnd { run: RunId },
+    /// The exec-server sent a process a signal that does not end it.
+    Signalled { run: RunId, signal: i32 },
     /// A process exited.
     Exited { run: RunId, status: ExitStatus },
     /// A process was reaped, or the exec-server dropped it.
@@ -203,6 +276,33 @@ impl History {
     pub(crate) fn has(&self, is: impl FnMut(&Event) -> bool) -> bool {
         let mut is = is;
         self.lock().entries.iter().any(|entry| is(&entry.event))
+    }
+
+    /// Whether a call that does not recover has lost its lease for certain: another call, made after this one had the
+    /// lease, has it.
+    pub(crate) fn is_superseded(&self, attempt: Attempt) -> bool {
+        let mut had_lease = false;
+        let mut rivals = Vec::new();
+        self.has(|event| match event {
+            Event::Received { attempt: other, .. } if *other == attempt => {
+                had_lease = true;
+                false
+            }
+            Event::Called {
+                attempt: other,
+                kind: CallKind::Attach { .. },
+                ..
+            } if had_lease && other.run == attempt.run => {
+                rivals.push(*other);
+                false
+            }
+            Event::Received {
+                attempt: other,
+                received: ReceivedEvent::Attached,
+                ..
+            } => rivals.contains(other),
+            _ => false,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -4,6 +4,7 @@
 //!
 //! * `plan`: what a seed determines;
 //! * `simulation`: one simulation; `network`, `process`, `caller`: the simulated components;
+//! * `companion`: further callers of a process; `insistent`: callers that do not give their lease up;
 //! * `history`: the recorded events; `check`: the claims about them;
 //! * `seeds`: the tests, which simulate and replay seeds.
 //!
@@ -16,7 +17,9 @@
 
 mod caller;
 mod check;
+mod companion;
 mod history;
+mod insistent;
 mod network;
 mod plan;
 mod process;

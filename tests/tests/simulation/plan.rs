@@ -6,7 +6,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::history::{Output, RunId};
+use crate::companion;
+use crate::history::{Attempt, Output, RunId};
 
 /// The planned commands and faults of a simulation. Times are virtual, from its start.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) network: Network,
     pub(crate) clients: usize,
+    /// Output that the exec-server keeps for clients that attach; `None`: its default.
+    pub(crate) kept_bytes: Option<usize>,
     /// Indexed by [`RunId`].
     pub(crate) runs: Vec<RunPlan>,
     /// Sorted by time.
@@ -39,6 +42,41 @@ pub(crate) struct RunPlan {
     /// Pause before reading each event.
     pub(crate) reader_pause: Duration,
     pub(crate) script: Script,
+    /// A full log drops the oldest output. Otherwise the process blocks.
+    pub(crate) drops_output: bool,
+    /// Further calls for the process, by other callers with the same key.
+    pub(crate) companions: Vec<Companion>,
+}
+
+/// A further call for a process that another caller starts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Companion {
+    pub(crate) client: usize,
+    /// After the start.
+    pub(crate) after: Duration,
+    /// Pause before reading each event.
+    pub(crate) reader_pause: Duration,
+    pub(crate) role: Role,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Role {
+    /// Attaches through the client library, and continues the standard input.
+    Attach {
+        /// Drops the call after this time, which kills the process.
+        patience: Option<Duration>,
+    },
+    /// Attaches without the client library, as [`Caller::Insistent`].
+    Insist {
+        /// Drops the call after this time, which kills the process unless another call has the lease.
+        patience: Option<Duration>,
+    },
+    /// Reads the events beside the call that has the lease.
+    Watch,
+    /// Asks for the events, each time for at most this long.
+    Poll { wait: Duration },
+    /// Waits for the exit.
+    Wait,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +95,27 @@ pub(crate) enum Caller {
     /// Sends the same `Start` again after a failure, with the same process id and epoch, at most `attempts` times in
     /// total.
     Repeating { attempts: u32 },
+    /// Starts a process that no call is attached to, through the client library. When all faults have ended, a call of
+    /// the same client attaches to it.
+    Detached,
+    /// Starts a process with a grace of a minute without the client library, and does not recover. While it has the
+    /// lease it sends signals of its own and standard input. It goes on to send them when another call has the lease,
+    /// with requests that would kill the process.
+    Insistent {
+        /// Bytes of standard input.
+        stdin: usize,
+    },
+}
+
+impl Caller {
+    /// Bytes of standard input that the callers of a process send in total.
+    pub(crate) fn stdin(&self) -> usize {
+        match self {
+            Self::Library { stdin, .. } => stdin.map_or(0, |(bytes, _)| bytes),
+            Self::Insistent { stdin } => *stdin,
+            Self::Repeating { .. } | Self::Detached => 0,
+        }
+    }
 }
 
 /// What a process does.
@@ -117,6 +176,7 @@ impl Plan {
             segments: rng.one_of(&[32, 128, 1024]),
         };
         let clients = rng.between(1, 3);
+        let kept_bytes = rng.one_of(&[None, None, Some(0), Some(300_000)]);
         let mut runs: Vec<_> = (0..rng.between(3, 8))
             .map(|_| RunPlan::of(clients, &mut rng))
             .collect();
@@ -134,11 +194,16 @@ impl Plan {
         }
         actions.sort_by_key(|(at, _)| *at);
         let faults = actions.iter().map(|(at, _)| *at);
-        let faults_end = runs.iter().map(|run| run.at).chain(faults).max();
+        let starts = runs
+            .iter()
+            .flat_map(|run| run.companions.iter().map(|companion| run.at + companion.after));
+        let starts = starts.chain(runs.iter().map(|run| run.at));
+        let faults_end = starts.chain(faults).max();
         Self {
             seed,
             network,
             clients,
+            kept_bytes,
             runs,
             actions,
             faults_end: faults_end.unwrap_or_default() + Duration::from_millis(100),
@@ -149,9 +214,31 @@ impl Plan {
         self.runs.get(run.0 as usize)
     }
 
+    /// The client that makes this attempt.
+    pub(crate) fn client_of(&self, attempt: Attempt) -> Option<usize> {
+        let run = self.run(attempt.run)?;
+        let companion = companion::index_of(attempt).and_then(|index| run.companions.get(index));
+        Some(companion.map_or(run.client, |companion| companion.client))
+    }
+
     pub(crate) fn runs_of(&self, client: usize) -> impl Iterator<Item = (RunId, &RunPlan)> {
-        let runs = (0..).map(RunId).zip(&self.runs);
-        runs.filter(move |(_, run)| run.client == client)
+        self.numbered().filter(move |(_, run)| run.client == client)
+    }
+
+    /// The further calls of a client, each with its number among those of its run.
+    pub(crate) fn companions_of(
+        &self,
+        client: usize,
+    ) -> impl Iterator<Item = (RunId, &RunPlan, u32, &Companion)> {
+        let all = self.numbered().flat_map(|(id, run)| {
+            let companions = (0..).zip(&run.companions);
+            companions.map(move |(number, companion)| (id, run, number, companion))
+        });
+        all.filter(move |(.., companion)| companion.client == client)
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (RunId, &RunPlan)> {
+        (0..).map(RunId).zip(&self.runs)
     }
 }
 
@@ -164,6 +251,20 @@ impl Script {
             code: 0,
             descendant: None,
             ignores_sigterm: false,
+        }
+    }
+
+    /// A command that writes more than the log, the windows and the pipes on the way to a slow reader hold.
+    fn flood(rng: &mut Random) -> Self {
+        let writes = (0..rng.between(10, 14))
+            .map(|_| {
+                let output = rng.one_of(&[Output::Stdout, Output::Stdout, Output::Stderr]);
+                (rng.time(0, 20), output, rng.between(250_000, 300_000))
+            })
+            .collect();
+        Self {
+            writes,
+            ..Self::of(rng)
         }
     }
 
@@ -206,12 +307,67 @@ impl Script {
 impl RunPlan {
     fn of(clients: usize, rng: &mut Random) -> Self {
         let script = Script::of(rng);
-        let caller = if rng.chance(0.3) {
-            Caller::Repeating {
+        let caller = Caller::of(rng);
+        let mut run = Self {
+            client: rng.between(0, clients - 1),
+            at: rng.time(FIRST_START.as_millis() as u64, LAST_START.as_millis() as u64),
+            caller,
+            reader_pause: pause(rng),
+            script,
+            drops_output: false,
+            companions: Vec::new(),
+        };
+        run.accompany(clients, rng);
+        if rng.chance(match run.caller {
+            Caller::Library { .. } => 0.15,
+            Caller::Detached => 0.5,
+            Caller::Repeating { .. } | Caller::Insistent { .. } => 0.0,
+        }) {
+            run.drops_output = true;
+            run.script = Script::flood(rng);
+            run.reader_pause = rng.time(20, 150);
+        }
+        run
+    }
+
+    fn accompany(&mut self, clients: usize, rng: &mut Random) {
+        let (chance, most) = match self.caller {
+            Caller::Library { .. } => (0.5, 2),
+            Caller::Detached => (0.8, 3),
+            Caller::Insistent { .. } => (1.0, 2),
+            Caller::Repeating { .. } => (0.0, 0),
+        };
+        if !rng.chance(chance) {
+            return;
+        }
+        let is_contested = matches!(self.caller, Caller::Insistent { .. });
+        for index in 0..rng.between(1, most) {
+            let patience = rng.chance(0.2).then(|| rng.time(100, 3_000));
+            let role = match is_contested && (index == 0 || rng.chance(0.6)) {
+                true => Role::Insist { patience },
+                false => Role::of(is_contested, patience, rng),
+            };
+            self.companions.push(Companion {
+                client: rng.between(0, clients - 1),
+                after: rng.skewed(20, if is_contested { 2_500 } else { 8_000 }),
+                reader_pause: pause(rng),
+                role,
+            });
+        }
+    }
+}
+
+impl Caller {
+    fn of(rng: &mut Random) -> Self {
+        match rng.between(0, 19) {
+            0..=4 => Self::Repeating {
                 attempts: rng.between(2, 4) as u32,
-            }
-        } else {
-            Caller::Library {
+            },
+            5..=7 => Self::Detached,
+            8..=10 => Self::Insistent {
+                stdin: rng.one_of(&[20_000, 100_000, 300_000]),
+            },
+            _ => Self::Library {
                 stdin: rng.chance(0.4).then(|| {
                     let pause = if rng.chance(0.5) {
                         Duration::ZERO
@@ -223,19 +379,29 @@ impl RunPlan {
                 patience: rng.chance(0.2).then(|| rng.time(1, 3_000)),
                 drain: rng.time(0, 3_000),
                 grace: Duration::from_secs(rng.one_of(&[0, 0, 5, 60])),
-            }
-        };
-        Self {
-            client: rng.between(0, clients - 1),
-            at: rng.time(FIRST_START.as_millis() as u64, LAST_START.as_millis() as u64),
-            caller,
-            reader_pause: if rng.chance(0.25) {
-                rng.time(1, 150)
-            } else {
-                Duration::ZERO
             },
-            script,
         }
+    }
+}
+
+impl Role {
+    /// `is_contested`: only calls without the client library have the lease.
+    fn of(is_contested: bool, patience: Option<Duration>, rng: &mut Random) -> Self {
+        match rng.between(if is_contested { 3 } else { 0 }, 9) {
+            0..=2 => Self::Attach { patience },
+            3..=6 => Self::Watch,
+            7 | 8 => Self::Poll {
+                wait: Duration::from_millis(rng.one_of(&[0, 300, 10_000])),
+            },
+            _ => Self::Wait,
+        }
+    }
+}
+
+fn pause(rng: &mut Random) -> Duration {
+    match rng.chance(0.25) {
+        true => rng.time(1, 150),
+        false => Duration::ZERO,
     }
 }
 

@@ -147,9 +147,18 @@ impl ProcessGroup for Group {
     }
 
     fn signal(&mut self, signal: Signal) {
-        if !self.gone {
-            self.signals.send_replace(Some(signal));
+        if self.gone {
+            return;
         }
+        if [Signal::TERM, Signal::KILL].contains(&signal) {
+            self.signals.send_replace(Some(signal));
+            return;
+        }
+        // The processes handle every other one, and go on.
+        self.history.add(Event::Signalled {
+            run: self.run,
+            signal: signal.as_raw(),
+        });
     }
 
     fn reap(&mut self) {

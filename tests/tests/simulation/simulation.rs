@@ -255,7 +255,7 @@ impl Simulation<'_> {
             .collect();
         for entry in &entries {
             if let Event::Called { attempt, .. } = &entry.event
-                && self.plan.run(attempt.run).is_some_and(|run| run.client == client)
+                && self.plan.client_of(*attempt) == Some(client)
                 && !ended.contains(attempt)
             {
                 let end = CallResult::Crashed;
@@ -330,9 +330,13 @@ impl ServerMachine {
             ..ServerConfig::default()
         };
         let server = Server::with_config(&self.url, &Seed::from_bytes([9; 32]), allow, config)?;
-        let server = [Features::OUTLIVES_SESSION, Features::ATTACH]
-            .into_iter()
-            .fold(server, Server::announce);
+        let features = [
+            Features::OUTLIVES_SESSION,
+            Features::ATTACH,
+            Features::SIGNALS,
+            Features::DETACHED,
+        ];
+        let server = features.into_iter().fold(server, Server::announce);
         Ok(server.on_notice(move |notice| {
             match notice {
                 Notice::SessionStarted(_) => probes.serving.fetch_add(1, Ordering::Relaxed),
@@ -351,6 +355,10 @@ impl ServerMachine {
         let server = self.server()?;
         let fake = FakeBackend::new(self.history.clone(), Arc::clone(&self.plan), epoch);
         let service = ExecService::with_backend(server.epoch(), MAX_PROCESSES, fake);
+        let service = match self.plan.kept_bytes {
+            Some(bytes) => service.kept_bytes(bytes),
+            None => service,
+        };
         *self.probes.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());
         server
             .serve(service.into_server(), std::future::pending())

@@ -1,10 +1,18 @@
 //! A good history has no violation. In each bad history exactly one claim is violated.
 
+use baton_core_client::ExitStatus;
 use baton_proto::ProcessId;
+use baton_trace::record::Side;
+use baton_trace::{SpanId, TraceId};
 use bytes::Bytes;
 
+use super::traces::childs_parent;
 use super::*;
-use crate::history::byte;
+use crate::companion::COLLECTING;
+use crate::history::{
+    Attempt, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, byte,
+};
+use crate::insistent;
 
 const RUN: RunId = RunId(3);
 const ATTEMPT: Attempt = Attempt { run: RUN, number: 0 };
@@ -54,16 +62,38 @@ fn bytes(run: RunId, stream: u8, from: usize, len: usize) -> Bytes {
 }
 
 fn stdout(from: usize, len: usize) -> Event {
+    received(output(from, len))
+}
+
+fn output(from: usize, len: usize) -> ReceivedEvent {
+    ReceivedEvent::Output(Output::Stdout, bytes(RUN, 1, from, len))
+}
+
+fn received(event: ReceivedEvent) -> Event {
+    received_by(ATTEMPT, 0, event)
+}
+
+fn received_by(attempt: Attempt, seq: u64, received: ReceivedEvent) -> Event {
     Event::Received {
-        attempt: ATTEMPT,
-        received: ReceivedEvent::Output(Output::Stdout, bytes(RUN, 1, from, len)),
+        attempt,
+        seq,
+        received,
     }
 }
 
-fn received(received: ReceivedEvent) -> Event {
-    Event::Received {
+const STARTS: CallKind = CallKind::Run {
+    stdin: Some(20),
+    recovers: false,
+    drops_output: false,
+};
+
+const CLOSED: ReceivedEvent = ReceivedEvent::Closed { truncated: false };
+
+fn called(kind: CallKind) -> Event {
+    Event::Called {
         attempt: ATTEMPT,
-        received,
+        caller: Some(caller(5)),
+        kind,
     }
 }
 
@@ -92,11 +122,7 @@ fn read(from: usize, len: usize) -> Event {
 /// The history of one successful command.
 fn good() -> Vec<Event> {
     vec![
-        Event::Called {
-            attempt: ATTEMPT,
-            caller: caller(5),
-            stdin: Some(20),
-        },
+        called(STARTS),
         spawned(RUN, 1, 5),
         received(ReceivedEvent::Started),
         read(0, 20),
@@ -253,22 +279,371 @@ fn a_second_a_missing_and_a_wrong_exit_are_found() {
 /// Adds a second call for the same process.
 fn again(events: &mut Vec<Event>, received: &[ReceivedEvent]) {
     let attempt = Attempt { run: RUN, number: 1 };
-    let stdin = None;
-    let caller = caller(6);
     events.push(Event::Called {
         attempt,
-        caller,
-        stdin,
+        caller: Some(caller(6)),
+        kind: STARTS,
     });
     events.extend(
         received
             .iter()
             .cloned()
-            .map(|received| Event::Received { attempt, received }),
+            .map(|received| received_by(attempt, 0, received)),
     );
     let end = CallResult::Complete;
     events.push(Event::Ended { attempt, end });
     events.push(recorded(Side::Client, 6));
+}
+
+/// The number of the first attempt of another caller.
+const OTHER: Attempt = Attempt {
+    run: RUN,
+    number: 100,
+};
+
+/// Adds a call of another caller with these events and this end, in a trace of its own.
+fn another(events: &mut Vec<Event>, kind: CallKind, received: &[(u64, ReceivedEvent)], end: CallResult) {
+    events.push(Event::Called {
+        attempt: OTHER,
+        caller: None,
+        kind,
+    });
+    let received = received.iter().cloned();
+    events.extend(received.map(|(seq, event)| received_by(OTHER, seq, event)));
+    events.push(Event::Ended { attempt: OTHER, end });
+    events.push(own_record(Side::Client));
+    events.push(own_record(Side::Server));
+}
+
+/// The record of a call that begins a trace.
+fn own_record(side: Side) -> Event {
+    let Event::Recorded(record) = recorded(side, 7) else {
+        unreachable!()
+    };
+    Event::Recorded(Recorded {
+        parent: record.parent.filter(|_| side == Side::Server),
+        has_process: false,
+        ..record
+    })
+}
+
+/// The whole log, as another reader gets it.
+fn whole() -> Vec<(u64, ReceivedEvent)> {
+    vec![
+        (1, ReceivedEvent::Started),
+        (2, output(0, 4)),
+        (3, output(4, 6)),
+        (4, ReceivedEvent::Exited(EXIT)),
+        (5, CLOSED),
+    ]
+}
+
+/// Adds a watcher with these events.
+fn watched(events: &mut Vec<Event>, received: &[(u64, ReceivedEvent)]) {
+    another(events, CallKind::Watch, received, CallResult::Complete);
+}
+
+#[test]
+fn a_watcher_receives_the_whole_log_or_is_told_what_is_missing() {
+    holds(|events| watched(events, &whole()));
+    let gap = (2, ReceivedEvent::Gap(2));
+    holds(|events| watched(events, &[&[gap.clone()], &whole()[2..]].concat()));
+    holds(|events| {
+        let gap = (3, ReceivedEvent::Gap(3));
+        watched(events, &[&[gap], &whole()[3..]].concat());
+    });
+    // Without the number of events that are missing, of the next one, or of a part of its output.
+    breaks(Claim::OneLog, |events| {
+        let gap = (2, ReceivedEvent::Gap(1));
+        watched(events, &[&[gap], &whole()[2..]].concat());
+    });
+    breaks(Claim::OneLog, |events| {
+        let gap = (1, ReceivedEvent::Gap(1));
+        watched(events, &[&[gap], &whole()[2..]].concat());
+    });
+    breaks(Claim::GapFreePrefix, |events| {
+        let mut log = whole();
+        log[1].1 = output(0, 3);
+        watched(events, &log);
+    });
+    breaks(Claim::GapFreePrefix, |events| {
+        let end = [(3, output(4, 5)), (4, ReceivedEvent::Exited(EXIT)), (5, CLOSED)];
+        watched(events, &[&[gap.clone()], &end[..]].concat());
+    });
+    breaks(Claim::GapFreePrefix, |events| {
+        let log = [
+            (1, ReceivedEvent::Started),
+            (2, output(4, 6)),
+            (3, ReceivedEvent::Gap(1)),
+            (4, output(0, 4)),
+            (5, ReceivedEvent::Exited(EXIT)),
+            (6, CLOSED),
+        ];
+        watched(events, &log);
+    });
+}
+
+#[test]
+fn an_event_that_differs_between_readers_and_an_exit_in_a_gap_are_found() {
+    // Beside a watcher, a poller that is cut short.
+    let beside = |events: &mut Vec<Event>, received: &[(u64, ReceivedEvent)]| {
+        watched(events, &whole());
+        let attempt = Attempt {
+            run: RUN,
+            number: 200,
+        };
+        events.push(Event::Called {
+            attempt,
+            caller: None,
+            kind: CallKind::Poll,
+        });
+        let received = received.iter().cloned();
+        events.extend(received.map(|(seq, event)| received_by(attempt, seq, event)));
+        let end = CallResult::Failed("lost".into());
+        events.push(Event::Ended { attempt, end });
+    };
+    holds(|events| beside(events, &whole()[..3]));
+    holds(|events| beside(events, &[(3, ReceivedEvent::Gap(3))]));
+    breaks(Claim::OneLog, |events| {
+        beside(events, &[(1, ReceivedEvent::Started), (2, output(0, 3))])
+    });
+    breaks(Claim::OneLog, |events| {
+        beside(events, &[(2, ReceivedEvent::Gap(2)), (3, ReceivedEvent::Exited(EXIT))])
+    });
+    breaks(Claim::OneLog, |events| beside(events, &[(4, ReceivedEvent::Gap(4))]));
+}
+
+#[test]
+fn a_gap_in_the_output_of_a_process_that_blocks_for_its_only_reader_is_found() {
+    let with_gap = |events: &mut Vec<Event>| replace(events, stdout(0, 4), received(ReceivedEvent::Gap(1)));
+    breaks(Claim::OneExit, with_gap);
+    let drops = CallKind::Run {
+        stdin: Some(20),
+        recovers: false,
+        drops_output: true,
+    };
+    holds(|events| {
+        with_gap(events);
+        replace(events, called(STARTS), called(drops));
+    });
+}
+
+#[test]
+fn a_waiter_receives_the_exit_and_nothing_else() {
+    let exited = (4, ReceivedEvent::Exited(EXIT));
+    let waits = |events: &mut Vec<Event>, received: &[(u64, ReceivedEvent)]| {
+        another(events, CallKind::Wait, received, CallResult::Complete);
+    };
+    holds(|events| waits(events, std::slice::from_ref(&exited)));
+    breaks(Claim::OneExit, |events| waits(events, &[]));
+    breaks(Claim::OneExit, |events| waits(events, &[(1, ReceivedEvent::Started), exited.clone()]));
+}
+
+#[test]
+fn what_a_client_finds_against_the_protocol_is_found() {
+    breaks(Claim::KeepsProtocol, |events| {
+        fail(events);
+        let end = CallResult::Failed("lost".into());
+        replace(events, ended(end), ended(CallResult::Violated("an event is missing".into())));
+    });
+}
+
+/// Another call takes the lease after the first event, with its own signal after that of the first one.
+fn taken_over(events: &mut Vec<Event>) {
+    fail(events);
+    let lost = CallResult::Failed("lost".into());
+    replace(events, ended(lost), ended(CallResult::Superseded));
+    let begin = [
+        signalled(ATTEMPT),
+        Event::Called {
+            attempt: OTHER,
+            caller: None,
+            kind: CallKind::Attach { recovers: false },
+        },
+        received_by(OTHER, 0, ReceivedEvent::Attached),
+        signalled(OTHER),
+    ];
+    let at = index(events, &read(0, 20));
+    events.splice(at..at, begin);
+    let end = whole().into_iter().map(|(seq, event)| received_by(OTHER, seq, event));
+    let at = index(events, &ended(CallResult::Superseded));
+    events.splice(at..at, end);
+    let end = CallResult::Complete;
+    before(events, Event::Gone { run: RUN }, Event::Ended { attempt: OTHER, end });
+    events.push(own_record(Side::Client));
+    events.push(own_record(Side::Server));
+}
+
+fn signalled(attempt: Attempt) -> Event {
+    Event::Signalled {
+        run: RUN,
+        signal: insistent::signal_of(attempt).1,
+    }
+}
+
+#[test]
+fn an_effect_of_a_call_that_has_lost_its_lease_is_found() {
+    holds(taken_over);
+    let claim = Claim::OneOwner;
+    // Without a signal of the new owner, only what it received shows that the lease was lost.
+    breaks(claim, |events| {
+        taken_over(events);
+        replace(events, signalled(OTHER), signalled(ATTEMPT));
+    });
+    // Without the event that shows it, only the signals do.
+    breaks(claim, |events| {
+        taken_over(events);
+        let attached = received_by(OTHER, 0, ReceivedEvent::Attached);
+        remove(events, attached.clone());
+        before(events, received_by(OTHER, 1, ReceivedEvent::Started), attached);
+        before(events, read(0, 20), signalled(ATTEMPT));
+    });
+    breaks(claim, |events| {
+        taken_over(events);
+        let exit = |event| received(event);
+        before(events, ended(CallResult::Superseded), exit(ReceivedEvent::Exited(EXIT)));
+        before(events, ended(CallResult::Superseded), exit(CLOSED));
+        replace(events, ended(CallResult::Superseded), ended(CallResult::Complete));
+    });
+    breaks(claim, |events| {
+        fail(events);
+        let lost = CallResult::Failed("lost".into());
+        replace(events, ended(lost), ended(CallResult::Superseded));
+    });
+}
+
+/// Makes the process end by a signal.
+fn kill(events: &mut Vec<Event>) {
+    let killed = ExitStatus::Signal {
+        signal: 9,
+        core_dumped: false,
+    };
+    for event in events {
+        match event {
+            Event::Exited { status, .. } => *status = killed,
+            Event::Received {
+                received: ReceivedEvent::Exited(status),
+                ..
+            } => *status = killed,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_process_that_was_killed_without_a_reason_is_found() {
+    let claim = Claim::KilledForAReason;
+    breaks(claim, kill);
+    for end in [CallResult::GivenUp, CallResult::Failed("lost".into())] {
+        holds(|events| {
+            kill(events);
+            replace(events, ended(CallResult::Complete), ended(end));
+        });
+    }
+    // A call that has lost its lease is no reason, whatever its end is.
+    breaks(claim, |events| {
+        taken_over(events);
+        kill(events);
+    });
+    breaks(claim, |events| {
+        taken_over(events);
+        kill(events);
+        replace(events, ended(CallResult::Superseded), ended(CallResult::GivenUp));
+    });
+}
+
+/// Starts the process detached; the last call collects it, with this end.
+fn detached(events: &mut Vec<Event>, end: CallResult) {
+    let start = called(STARTS);
+    replace(events, start, called(CallKind::Detached));
+    events.retain(|event| {
+        !matches!(event, Event::Received { .. } | Event::Read { .. } | Event::ReadEnd { .. })
+    });
+    let attempt = Attempt {
+        run: RUN,
+        number: COLLECTING,
+    };
+    events.push(Event::Called {
+        attempt,
+        caller: None,
+        kind: CallKind::Attach { recovers: true },
+    });
+    if end == CallResult::Complete {
+        events.push(received_by(attempt, 0, ReceivedEvent::Attached));
+        events.extend(whole().into_iter().map(|(seq, event)| received_by(attempt, seq, event)));
+    }
+    events.push(Event::Ended { attempt, end });
+    events.push(own_record(Side::Client));
+    events.push(own_record(Side::Server));
+}
+
+#[test]
+fn a_detached_process_that_is_lost_or_killed_by_a_lost_session_is_found() {
+    holds(|events| detached(events, CallResult::Complete));
+    for end in [CallResult::Unknown, CallResult::Failed("lost".into())] {
+        breaks(Claim::DetachedIsFound, |events| detached(events, end));
+    }
+    holds(|events| {
+        detached(events, CallResult::Unknown);
+        events.push(Event::ServerCrashed { epoch: EPOCH });
+    });
+    breaks(Claim::KilledForAReason, |events| {
+        detached(events, CallResult::Complete);
+        kill(events);
+        replace(
+            events,
+            ended(CallResult::Complete),
+            ended(CallResult::Failed("lost".into())),
+        );
+    });
+    breaks(Claim::OneExit, |events| {
+        detached(events, CallResult::Complete);
+        before(events, Event::Gone { run: RUN }, received(ReceivedEvent::Started));
+        remove(events, ended(CallResult::Complete));
+        before(events, Event::Gone { run: RUN }, ended(CallResult::Complete));
+    });
+}
+
+#[test]
+fn a_call_that_begins_a_trace_is_recorded_once_and_without_the_process() {
+    let claim = Claim::EverySpanClosed;
+    let with = |events: &mut Vec<Event>| watched(events, &whole());
+    breaks(claim, |events| {
+        with(events);
+        remove(events, own_record(Side::Client));
+        remove(events, own_record(Side::Server));
+    });
+    breaks(claim, |events| {
+        with(events);
+        events.push(own_record(Side::Client));
+    });
+    breaks(claim, |events| {
+        with(events);
+        let Event::Recorded(mut record) = own_record(Side::Server) else {
+            unreachable!()
+        };
+        record.has_process = true;
+        replace(events, own_record(Side::Server), Event::Recorded(record));
+    });
+    breaks(Claim::OneTrace, |events| {
+        with(events);
+        let Event::Recorded(mut record) = own_record(Side::Server) else {
+            unreachable!()
+        };
+        record.parent = None;
+        replace(events, own_record(Side::Server), Event::Recorded(record));
+    });
+}
+
+#[test]
+fn an_exit_that_tells_another_trace_or_none_is_found() {
+    let told = |trace: Option<u128>| Event::Told {
+        attempt: ATTEMPT,
+        trace: trace.map(TraceId::from),
+    };
+    holds(|events| before(events, ended(CallResult::Complete), told(Some(5))));
+    breaks(Claim::OneTrace, |events| before(events, ended(CallResult::Complete), told(Some(6))));
+    breaks(Claim::OneTrace, |events| before(events, ended(CallResult::Complete), told(None)));
 }
 
 #[test]
