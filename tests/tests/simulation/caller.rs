@@ -145,7 +145,10 @@ impl ClientMachine {
         let begun = Arc::clone(&self.begun);
         async move {
             sleep(wait).await;
-            begun.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt)
+            begun
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(attempt)
         }
     }
 
@@ -166,6 +169,8 @@ impl ClientMachine {
                     stdin: None,
                     recovers: true,
                     drops_output: false,
+                    // The default.
+                    grace: Duration::from_secs(60),
                 },
             });
             let command = Command::new("simulated")
@@ -234,6 +239,7 @@ impl RunCaller {
                     stdin: stdin.map(|(bytes, _)| bytes),
                     recovers: !grace.is_zero(),
                     drops_output: self.plan.drops_output,
+                    grace,
                 };
                 let command = self
                     .command(self.begin(attempt, kind))
@@ -365,7 +371,11 @@ impl RunCaller {
             }
             return Ok(());
         }
-        let output = client.run(command).await?;
+        let output = client.run(command).await;
+        if let Err(RunError::OutputLost(events)) = output {
+            self.add(attempt, 0, ReceivedEvent::Gap(events));
+        }
+        let output = output?;
         let received = [
             ReceivedEvent::Started,
             ReceivedEvent::Output(Output::Stdout, output.stdout.into()),
@@ -403,6 +413,7 @@ impl RunCaller {
                 stdin: None,
                 recovers: false,
                 drops_output: false,
+                grace: Duration::ZERO,
             };
             let caller = self.begin(attempt, kind);
             let end = match self.start_once(attempt, caller, process, epoch).await {
@@ -487,7 +498,9 @@ impl RunCaller {
                 OutputStream::Unspecified => return None,
             },
             Kind::Exited(exited) => {
-                let trace = exited.trace.and_then(|trace| Traceparent::decode_binary(&trace.traceparent));
+                let trace = exited
+                    .trace
+                    .and_then(|trace| Traceparent::decode_binary(&trace.traceparent));
                 self.told(attempt, trace);
                 ReceivedEvent::Exited(match exited.status? {
                     exited::Status::Code(code) => ExitStatus::Code(code),

@@ -44,7 +44,8 @@ impl RunCaller {
         match companion.role {
             Role::Attach { patience } => {
                 self.begin_trace(attempt, CallKind::Attach { recovers: true });
-                self.end_within(attempt, patience, self.attach(attempt, pause)).await;
+                self.end_within(attempt, patience, self.attach(attempt, pause))
+                    .await;
             }
             Role::Insist { patience } => self.attach_and_insist(attempt, patience, pause).await,
             Role::Watch => {

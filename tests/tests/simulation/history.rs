@@ -61,6 +61,8 @@ pub(crate) enum CallKind {
         recovers: bool,
         /// A full log drops the oldest output.
         drops_output: bool,
+        /// How long the process outlives a lost session, and how long its log is kept after its exit.
+        grace: Duration,
     },
     /// Starts it and leaves it.
     Detached,

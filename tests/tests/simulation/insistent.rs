@@ -16,8 +16,8 @@ use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::companion::NUMBERS;
 use crate::caller::{PAUSE, RunCaller, context, failed};
+use crate::companion::NUMBERS;
 use crate::history::{Attempt, CallKind, CallResult, Position, pattern};
 
 /// Pause between two batches of requests.
@@ -32,7 +32,7 @@ const LATE_BATCHES: u32 = 3;
 /// Attempts to attach.
 const ATTEMPTS: u32 = 2;
 
-const GRACE_MS: u32 = 60_000;
+const GRACE: Duration = Duration::from_secs(60);
 
 /// The signals by which the attempts of all callers of a process are told apart. A process handles them, and goes on.
 const SIGNALS: [(Signal, SignalNumber); 5] = [
@@ -67,6 +67,7 @@ impl RunCaller {
             stdin: Some(self.plan.caller.stdin()),
             recovers: false,
             drops_output: false,
+            grace: GRACE,
         };
         let caller = self.begin(attempt, kind);
         let start = Start {
@@ -74,7 +75,7 @@ impl RunCaller {
             epoch: epoch.0.to_vec().into(),
             argv: vec!["simulated".into(), self.run.0.to_string().into()],
             stdin: true,
-            grace_ms: GRACE_MS,
+            grace_ms: u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX),
             ..Start::default()
         };
         let call = self.insist(attempt, caller, Kind::Start(start), self.plan.reader_pause);

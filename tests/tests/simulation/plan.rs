@@ -319,11 +319,11 @@ impl RunPlan {
         };
         run.accompany(clients, rng);
         if rng.chance(match run.caller {
-            Caller::Library { .. } => 0.15,
+            Caller::Library { .. } => 0.25,
             Caller::Detached => 0.5,
             Caller::Repeating { .. } | Caller::Insistent { .. } => 0.0,
         }) {
-            run.drops_output = true;
+            run.drops_output = rng.chance(0.6);
             run.script = Script::flood(rng);
             run.reader_pause = rng.time(20, 150);
         }
@@ -378,7 +378,7 @@ impl Caller {
                 }),
                 patience: rng.chance(0.2).then(|| rng.time(1, 3_000)),
                 drain: rng.time(0, 3_000),
-                grace: Duration::from_secs(rng.one_of(&[0, 0, 5, 60])),
+                grace: Duration::from_secs(rng.one_of(&[0, 5, 60, 60])),
             },
         }
     }

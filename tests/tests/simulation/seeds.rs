@@ -196,7 +196,10 @@ fn line(event: &Event) -> String {
         Event::Spawned { run, epoch, .. } => format!("Spawned {run:?} {epoch:?}"),
         // The trace of a call without a caller's context is random.
         Event::Recorded(recorded) => {
-            format!("Recorded {:?} has_process={}", recorded.side, recorded.has_process)
+            format!(
+                "Recorded {:?} has_process={}",
+                recorded.side, recorded.has_process
+            )
         }
         event => format!("{event:?}"),
     }

@@ -1,6 +1,7 @@
 //! A history, grouped by call, process and trace.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use baton_core_client::ExitStatus;
 use baton_trace::TraceId;
@@ -35,6 +36,8 @@ pub(super) struct Call<'a> {
     pub(super) had_lease: Option<usize>,
     /// When `Attached` was received.
     pub(super) attached: Option<usize>,
+    /// The virtual time of the first gap.
+    pub(super) first_gap: Option<Duration>,
     pub(super) told: Vec<Option<TraceId>>,
     pub(super) lost_sessions: usize,
     pub(super) ends: Vec<&'a CallResult>,
@@ -53,6 +56,8 @@ pub(super) struct Run<'a> {
     pub(super) signalled: Vec<(usize, i32)>,
     pub(super) exits: Vec<&'a ExitStatus>,
     pub(super) exited: Option<usize>,
+    /// The same, in virtual time.
+    pub(super) exited_at: Option<Duration>,
     pub(super) gone: usize,
 }
 
@@ -66,12 +71,12 @@ impl<'a> Facts<'a> {
     pub(super) fn gather(entries: &'a [Entry]) -> Self {
         let mut facts = Self::default();
         for (index, entry) in entries.iter().enumerate() {
-            facts.add(index, &entry.event);
+            facts.add(index, entry.at, &entry.event);
         }
         facts
     }
 
-    fn add(&mut self, index: usize, event: &'a Event) {
+    fn add(&mut self, index: usize, at: Duration, event: &'a Event) {
         match event {
             Event::Fault(_) | Event::Notice(_) | Event::FaultsEnded => {}
             Event::Called {
@@ -94,6 +99,9 @@ impl<'a> Facts<'a> {
                 call.had_lease.get_or_insert(index);
                 if *received == ReceivedEvent::Attached {
                     call.attached.get_or_insert(index);
+                }
+                if matches!(received, ReceivedEvent::Gap(_)) {
+                    call.first_gap.get_or_insert(at);
                 }
             }
             Event::Told { attempt, trace } => self.calls.entry(*attempt).or_default().told.push(*trace),
@@ -126,6 +134,7 @@ impl<'a> Facts<'a> {
                 let run = self.run(*run);
                 run.exits.push(status);
                 run.exited.get_or_insert(index);
+                run.exited_at.get_or_insert(at);
             }
             Event::Gone { run } => self.run(*run).gone += 1,
             Event::ServerCrashed { epoch } => {
@@ -174,12 +183,22 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether output may be missing for the reader: it drops output, other calls share the process, or it comes later.
+    /// Whether output may be missing for the reader: it drops output, other calls share the process, the process has
+    /// ended longer ago than its log is kept, or the reader comes later.
     pub(super) fn may_have_gaps(&self, attempt: Attempt, call: &Call<'_>) -> bool {
         match call.kind {
-            Some(CallKind::Run { drops_output, .. }) => {
+            Some(CallKind::Run {
+                drops_output, grace, ..
+            }) => {
+                let exited = self.runs.get(&attempt.run).and_then(|run| run.exited_at);
+                let is_kept = match (exited, call.first_gap) {
+                    (Some(exited), Some(gap)) => gap < exited + grace,
+                    _ => true,
+                };
                 let mut others = self.calls_of(attempt.run);
-                drops_output || others.any(|(_, call)| matches!(call.kind, Some(CallKind::Attach { .. })))
+                drops_output
+                    || !is_kept
+                    || others.any(|(_, call)| matches!(call.kind, Some(CallKind::Attach { .. })))
             }
             _ => true,
         }

@@ -59,7 +59,9 @@ pub(super) fn killed_for_a_reason(facts: &Facts<'_>) -> Vec<String> {
             .calls_of(*run)
             .any(|(_, call)| call.kind == Some(CallKind::Detached));
         let is_reason = |(attempt, call): (Attempt, &Call<'_>)| {
-            let may_own = call.kind.is_some_and(|kind| kind.may_own() || is_detached && kind == CallKind::Detached);
+            let may_own = call
+                .kind
+                .is_some_and(|kind| kind.may_own() || is_detached && kind == CallKind::Detached);
             let has_lost_lease = facts
                 .superseded(attempt)
                 .is_some_and(|at| call.ended.is_some_and(|ended| at < ended));
@@ -74,7 +76,10 @@ pub(super) fn killed_for_a_reason(facts: &Facts<'_>) -> Vec<String> {
             may_own && !has_lost_lease && (has_ended_it || call.lost_sessions > 0 && !is_detached)
         };
         if !facts.calls_of(*run).any(is_reason) {
-            details.push(format!("run {} ended with {exit:?}, and nobody has given it up", run.0));
+            details.push(format!(
+                "run {} ended with {exit:?}, and nobody has given it up",
+                run.0
+            ));
         }
     }
     details
@@ -99,7 +104,9 @@ pub(super) fn detached_is_found(facts: &Facts<'_>) -> Vec<String> {
             _ => false,
         };
         if !is_found {
-            details.push(format!("{attempt:?}: the last call that attached to its process: {end:?}"));
+            details.push(format!(
+                "{attempt:?}: the last call that attached to its process: {end:?}"
+            ));
         }
     }
     details

@@ -129,7 +129,9 @@ impl Order {
         let attached = |received: &&&ReceivedEvent| ***received == ReceivedEvent::Attached;
         let is_attached = received.iter().filter(attached).count();
         let attaches = matches!(self.kind, Some(CallKind::Attach { .. }));
-        if is_attached > usize::from(attaches) || attaches && !received.iter().take(1).all(|first| attached(&first)) {
+        if is_attached > usize::from(attaches)
+            || attaches && !received.iter().take(1).all(|first| attached(&first))
+        {
             bad("Attached is not the first event of a call that attaches");
         }
         let about_call = |received: &&&ReceivedEvent| {

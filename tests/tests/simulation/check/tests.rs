@@ -1,5 +1,7 @@
 //! A good history has no violation. In each bad history exactly one claim is violated.
 
+use std::time::Duration;
+
 use baton_core_client::ExitStatus;
 use baton_proto::ProcessId;
 use baton_trace::record::Side;
@@ -9,9 +11,7 @@ use bytes::Bytes;
 use super::traces::childs_parent;
 use super::*;
 use crate::companion::COLLECTING;
-use crate::history::{
-    Attempt, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, byte,
-};
+use crate::history::{Attempt, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, byte};
 use crate::insistent;
 
 const RUN: RunId = RunId(3);
@@ -85,6 +85,7 @@ const STARTS: CallKind = CallKind::Run {
     stdin: Some(20),
     recovers: false,
     drops_output: false,
+    grace: Duration::from_secs(60),
 };
 
 const CLOSED: ReceivedEvent = ReceivedEvent::Closed { truncated: false };
@@ -408,9 +409,14 @@ fn an_event_that_differs_between_readers_and_an_exit_in_a_gap_are_found() {
         beside(events, &[(1, ReceivedEvent::Started), (2, output(0, 3))])
     });
     breaks(Claim::OneLog, |events| {
-        beside(events, &[(2, ReceivedEvent::Gap(2)), (3, ReceivedEvent::Exited(EXIT))])
+        beside(
+            events,
+            &[(2, ReceivedEvent::Gap(2)), (3, ReceivedEvent::Exited(EXIT))],
+        )
     });
-    breaks(Claim::OneLog, |events| beside(events, &[(4, ReceivedEvent::Gap(4))]));
+    breaks(Claim::OneLog, |events| {
+        beside(events, &[(4, ReceivedEvent::Gap(4))])
+    });
 }
 
 #[test]
@@ -421,10 +427,22 @@ fn a_gap_in_the_output_of_a_process_that_blocks_for_its_only_reader_is_found() {
         stdin: Some(20),
         recovers: false,
         drops_output: true,
+        grace: Duration::from_secs(60),
     };
     holds(|events| {
         with_gap(events);
         replace(events, called(STARTS), called(drops));
+    });
+    // The log of a process that has ended is kept for its grace.
+    let brief = CallKind::Run {
+        stdin: Some(20),
+        recovers: true,
+        drops_output: false,
+        grace: Duration::ZERO,
+    };
+    holds(|events| {
+        with_gap(events);
+        replace(events, called(STARTS), called(brief));
     });
 }
 
@@ -436,7 +454,9 @@ fn a_waiter_receives_the_exit_and_nothing_else() {
     };
     holds(|events| waits(events, std::slice::from_ref(&exited)));
     breaks(Claim::OneExit, |events| waits(events, &[]));
-    breaks(Claim::OneExit, |events| waits(events, &[(1, ReceivedEvent::Started), exited.clone()]));
+    breaks(Claim::OneExit, |events| {
+        waits(events, &[(1, ReceivedEvent::Started), exited.clone()])
+    });
 }
 
 #[test]
@@ -444,7 +464,11 @@ fn what_a_client_finds_against_the_protocol_is_found() {
     breaks(Claim::KeepsProtocol, |events| {
         fail(events);
         let end = CallResult::Failed("lost".into());
-        replace(events, ended(end), ended(CallResult::Violated("an event is missing".into())));
+        replace(
+            events,
+            ended(end),
+            ended(CallResult::Violated("an event is missing".into())),
+        );
     });
 }
 
@@ -465,11 +489,17 @@ fn taken_over(events: &mut Vec<Event>) {
     ];
     let at = index(events, &read(0, 20));
     events.splice(at..at, begin);
-    let end = whole().into_iter().map(|(seq, event)| received_by(OTHER, seq, event));
+    let end = whole()
+        .into_iter()
+        .map(|(seq, event)| received_by(OTHER, seq, event));
     let at = index(events, &ended(CallResult::Superseded));
     events.splice(at..at, end);
     let end = CallResult::Complete;
-    before(events, Event::Gone { run: RUN }, Event::Ended { attempt: OTHER, end });
+    before(
+        events,
+        Event::Gone { run: RUN },
+        Event::Ended { attempt: OTHER, end },
+    );
     events.push(own_record(Side::Client));
     events.push(own_record(Side::Server));
 }
@@ -501,7 +531,11 @@ fn an_effect_of_a_call_that_has_lost_its_lease_is_found() {
     breaks(claim, |events| {
         taken_over(events);
         let exit = |event| received(event);
-        before(events, ended(CallResult::Superseded), exit(ReceivedEvent::Exited(EXIT)));
+        before(
+            events,
+            ended(CallResult::Superseded),
+            exit(ReceivedEvent::Exited(EXIT)),
+        );
         before(events, ended(CallResult::Superseded), exit(CLOSED));
         replace(events, ended(CallResult::Superseded), ended(CallResult::Complete));
     });
@@ -557,7 +591,10 @@ fn detached(events: &mut Vec<Event>, end: CallResult) {
     let start = called(STARTS);
     replace(events, start, called(CallKind::Detached));
     events.retain(|event| {
-        !matches!(event, Event::Received { .. } | Event::Read { .. } | Event::ReadEnd { .. })
+        !matches!(
+            event,
+            Event::Received { .. } | Event::Read { .. } | Event::ReadEnd { .. }
+        )
     });
     let attempt = Attempt {
         run: RUN,
@@ -570,7 +607,11 @@ fn detached(events: &mut Vec<Event>, end: CallResult) {
     });
     if end == CallResult::Complete {
         events.push(received_by(attempt, 0, ReceivedEvent::Attached));
-        events.extend(whole().into_iter().map(|(seq, event)| received_by(attempt, seq, event)));
+        events.extend(
+            whole()
+                .into_iter()
+                .map(|(seq, event)| received_by(attempt, seq, event)),
+        );
     }
     events.push(Event::Ended { attempt, end });
     events.push(own_record(Side::Client));
@@ -642,8 +683,12 @@ fn an_exit_that_tells_another_trace_or_none_is_found() {
         trace: trace.map(TraceId::from),
     };
     holds(|events| before(events, ended(CallResult::Complete), told(Some(5))));
-    breaks(Claim::OneTrace, |events| before(events, ended(CallResult::Complete), told(Some(6))));
-    breaks(Claim::OneTrace, |events| before(events, ended(CallResult::Complete), told(None)));
+    breaks(Claim::OneTrace, |events| {
+        before(events, ended(CallResult::Complete), told(Some(6)))
+    });
+    breaks(Claim::OneTrace, |events| {
+        before(events, ended(CallResult::Complete), told(None))
+    });
 }
 
 #[test]

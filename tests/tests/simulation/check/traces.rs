@@ -21,7 +21,13 @@ pub(super) fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
         // For these the library looks at what the exec-server supports, and may find no session.
         let looks_first = matches!(
             call.kind,
-            Some(CallKind::Detached | CallKind::Run { drops_output: true, .. })
+            Some(
+                CallKind::Detached
+                    | CallKind::Run {
+                        drops_output: true,
+                        ..
+                    }
+            )
         );
         let made_no_call = |end: &&CallResult| matches!(end, CallResult::GivenUp | CallResult::Unreached(_));
         let may_be_none = crashed || looks_first && call.ends.iter().any(|end| made_no_call(end));
@@ -78,7 +84,10 @@ pub(super) fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             details.push(format!("trace {trace}: a call that reads a process recorded it"));
         }
         for record in records.iter().filter(|record| !record.misplaced.is_empty()) {
-            details.push(format!("trace {trace}: stages outside their bounds: {:?}", record.misplaced));
+            details.push(format!(
+                "trace {trace}: stages outside their bounds: {:?}",
+                record.misplaced
+            ));
         }
     }
     let has_client = |records: &[&Recorded]| records.iter().any(|record| record.side == Side::Client);
@@ -90,7 +99,9 @@ pub(super) fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
     });
     let begun = begun.count();
     if recorded < begun {
-        details.push(format!("{recorded} traces of calls that begin one, which were {begun}"));
+        details.push(format!(
+            "{recorded} traces of calls that begin one, which were {begun}"
+        ));
     }
     details
 }
@@ -115,7 +126,10 @@ pub(super) fn one_trace(facts: &Facts<'_>) -> Vec<String> {
         let servers = facts.records_of(call, Side::Server);
         for record in &servers {
             // Each poll has a span of its own.
-            if !clients.iter().any(|client| record.parent == Some(client.envelope)) {
+            if !clients
+                .iter()
+                .any(|client| record.parent == Some(client.envelope))
+            {
                 details.push(format!(
                     "{attempt:?}: the server's spans have another call as parent"
                 ));
@@ -155,19 +169,26 @@ pub(super) fn one_trace(facts: &Facts<'_>) -> Vec<String> {
             };
             // A client that crashed may not have recorded its span.
             if client.is_some() && record.parent != parent {
-                details.push(format!("trace {trace}: the parent of {record:?} is not {parent:?}"));
+                details.push(format!(
+                    "trace {trace}: the parent of {record:?} is not {parent:?}"
+                ));
             }
         }
     }
     for (attempt, call) in &facts.calls {
-        let spawns = facts.runs.get(&attempt.run).map_or(&[][..], |run| &run.spawns[..]);
+        let spawns = facts
+            .runs
+            .get(&attempt.run)
+            .map_or(&[][..], |run| &run.spawns[..]);
         let traces: Vec<_> = spawns
             .iter()
             .filter_map(|spawn| Some(spawn.position?.trace))
             .collect();
         for told in &call.told {
             if !told.is_some_and(|told| traces.contains(&told)) {
-                details.push(format!("{attempt:?}: the exit tells {told:?}, and the process has {traces:?}"));
+                details.push(format!(
+                    "{attempt:?}: the exit tells {told:?}, and the process has {traces:?}"
+                ));
             }
         }
     }
