@@ -145,11 +145,8 @@ impl Order {
         match events.first() {
             None => {}
             Some(_) if self.kind == Some(CallKind::Detached) => bad("it received events"),
-            Some(_) if only_end => {
-                if !events.iter().all(|event| is_end(&event)) {
-                    bad("it received more than the end of the process");
-                }
-            }
+            Some(_) if only_end && events.iter().all(|event| is_end(&event)) => {}
+            Some(_) if only_end => bad("it received more than the end of the process"),
             Some(ReceivedEvent::Started) => {}
             Some(ReceivedEvent::Gap(_)) if self.may_have_gaps => {}
             Some(_) => bad("an event precedes Started"),

@@ -347,8 +347,8 @@ fn watched(events: &mut Vec<Event>, received: &[(u64, ReceivedEvent)]) {
 #[test]
 fn a_watcher_receives_the_whole_log_or_is_told_what_is_missing() {
     holds(|events| watched(events, &whole()));
-    let gap = (2, ReceivedEvent::Gap(2));
-    holds(|events| watched(events, &[&[gap.clone()], &whole()[2..]].concat()));
+    let gap = [(2, ReceivedEvent::Gap(2))];
+    holds(|events| watched(events, &[&gap, &whole()[2..]].concat()));
     holds(|events| {
         let gap = (3, ReceivedEvent::Gap(3));
         watched(events, &[&[gap], &whole()[3..]].concat());
@@ -369,7 +369,7 @@ fn a_watcher_receives_the_whole_log_or_is_told_what_is_missing() {
     });
     breaks(Claim::GapFreePrefix, |events| {
         let end = [(3, output(4, 5)), (4, ReceivedEvent::Exited(EXIT)), (5, CLOSED)];
-        watched(events, &[&[gap.clone()], &end[..]].concat());
+        watched(events, &[&gap, &end[..]].concat());
     });
     breaks(Claim::GapFreePrefix, |events| {
         let log = [

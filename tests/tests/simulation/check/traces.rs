@@ -30,7 +30,7 @@ pub(super) fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             )
         );
         let made_no_call = |end: &&CallResult| matches!(end, CallResult::GivenUp | CallResult::Unreached(_));
-        let may_be_none = crashed || looks_first && call.ends.iter().any(|end| made_no_call(end));
+        let may_be_none = crashed || looks_first && call.ends.iter().any(made_no_call);
         if !is_one || (records.is_empty() && !may_be_none) {
             details.push(format!(
                 "{attempt:?} was recorded {} times by its client",
