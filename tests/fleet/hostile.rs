@@ -48,9 +48,6 @@ const SLOWER: f64 = 4.0;
 /// A bystander's command may take so long in any case, on a machine that other programs load.
 const UNDER_LOAD: Duration = Duration::from_secs(20);
 
-/// The pause between two looks at what HAProxy has.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 /// Time for a flood to fill every window and buffer.
 const FILLING: Duration = Duration::from_secs(3);
 
@@ -275,19 +272,7 @@ pub(crate) async fn tenant(fleet: &Fleet) -> Verdict {
     if stalled < (exec_servers + 2 * exec_servers * sessions) as u64 {
         return Err(format!("only {stalled} streams of the attacker are left"));
     }
-    // Closes its sockets.
     attacker.shutdown_background();
-    let ended = Instant::now();
-    while fleet.balancer.streams().await.into_iter().sum::<u64>() > before {
-        if ended.elapsed() > PATIENCE {
-            return Err("HAProxy keeps streams of an attacker that is gone".into());
-        }
-        sleep(LOOK_AGAIN).await;
-    }
-    println!(
-        "  the attacker's {stalled} streams were gone {:.1} s after it",
-        ended.elapsed().as_secs_f64()
-    );
     compare(
         alone,
         attacked,
