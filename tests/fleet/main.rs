@@ -149,7 +149,11 @@ async fn all(baton: PathBuf) -> usize {
         faults::under_commands(&mut fleet, seed).await,
     );
     for (name, file, has_table) in [
-        ("with the stick table a relay's return interrupts nothing", &file, true),
+        (
+            "with the stick table a relay's return interrupts nothing",
+            &file,
+            true,
+        ),
         (
             "without the stick table every exec-server is soon reachable after a relay's return",
             &file.without_stick_table(),

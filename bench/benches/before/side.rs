@@ -8,12 +8,18 @@ use std::time::{Duration, Instant};
 use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, Worker, machine};
 use baton_support::process::{Stack, baton, isolated, usage};
+use tempfile::TempDir;
 
 /// The executables of one commit.
 pub(crate) struct Side {
     commit: String,
     baton: PathBuf,
     clients: [PathBuf; 2],
+    /// The arguments of its relay.
+    relay: &'static [&'static str],
+    /// Where the executables of this checkout were copied to.
+    #[expect(dead_code, reason = "held for its Drop")]
+    copies: Option<TempDir>,
 }
 
 /// The benchmark whose executable is the client of a process set.
@@ -50,19 +56,25 @@ impl Side {
             commit: commit.map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned()),
             baton,
             clients,
+            relay: one_thread(&dir.join("baton"))?,
+            copies: None,
         })
     }
 
-    /// The executables of this checkout.
+    /// The executables of this checkout, copied as the others are: the page cache holds a file that the linker has written
+    /// in smaller pieces than a copy, and each start of a process then has more page faults.
     pub(crate) fn this() -> Result<Self, Failure> {
         let deps = std::env::current_exe()?;
         let deps = deps.parent().ok_or("this executable is in no directory")?;
         let [exec, data] = ClientOf::NAMES.map(|name| newest(deps, name));
-        Ok(Self {
-            commit: machine::commit(),
-            baton: baton()?.to_owned(),
-            clients: [exec?, data?],
-        })
+        let copies = TempDir::with_prefix_in("before-", deps)?;
+        for (name, file) in [("baton", baton()?), ("exec", &exec?), ("data", &data?)] {
+            std::fs::copy(file, copies.path().join(name))?;
+        }
+        let mut side = Self::at(copies.path())?;
+        side.commit = machine::commit();
+        side.copies = Some(copies);
+        Ok(side)
     }
 
     /// The commit that they were built from.
@@ -72,7 +84,7 @@ impl Side {
 
     /// Starts a process set and connects its client. With a collector, every execution is recorded and exported to it.
     pub(crate) fn start(&self, client_of: ClientOf, collector: Option<&str>) -> Result<ProcessSet, Failure> {
-        let stack = Stack::start_of(&self.baton, collector)?;
+        let stack = Stack::start_of(&self.baton, self.relay, collector)?;
         let (ticket, key) = (stack.ticket(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
         let executable = &self.clients[client_of as usize];
@@ -173,4 +185,13 @@ impl ProcessSet {
         self.stack.stop()?;
         Ok(())
     }
+}
+
+/// Earlier relays have one thread and no option for it.
+fn one_thread(baton: &Path) -> Result<&'static [&'static str], Failure> {
+    let help = isolated(Command::new(baton), None)
+        .args(["relay", "--help"])
+        .output()?;
+    let has_threads = String::from_utf8_lossy(&help.stdout).contains("--threads");
+    Ok(if has_threads { &["--threads", "1"] } else { &[] })
 }

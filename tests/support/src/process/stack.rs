@@ -65,12 +65,12 @@ impl Stack {
         Self::start_with(collector, |_, _| {})
     }
 
-    /// Starts both from another `baton` binary than that of this workspace.
+    /// Starts both from another `baton` binary than that of this workspace, with these further arguments of the relay.
     ///
     /// # Errors
     /// [`StackError`].
-    pub fn start_of(baton: &Path, collector: Option<&str>) -> Result<Self, StackError> {
-        Self::start_both(baton, &[], collector, |_, _| {})
+    pub fn start_of(baton: &Path, relay: &[&str], collector: Option<&str>) -> Result<Self, StackError> {
+        Self::start_both(baton, relay, collector, |_, _| {})
     }
 
     /// Starts relays by `relays`, which gets the directory of the keys, and an exec-server. Nothing is exported.
