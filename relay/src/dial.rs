@@ -77,7 +77,7 @@ pub(crate) enum DialRefusal {
          limit; try again later"
     )]
     NoSlot(Duration),
-    #[error("too many dials from your network wait at this exec-server; try again in a moment")]
+    #[error("this exec-server does not take the dial now; try again in a moment")]
     Declined(Duration),
     #[error("this exec-server does not read announcements of dials; try again in a moment")]
     NotReading,
