@@ -223,6 +223,8 @@ impl RegisterExchange {
         let mut due = pin!(sleep_until(pings.due()));
         loop {
             let message = tokio::select! {
+                // A pong that has arrived counts, however late this task runs.
+                biased;
                 end = registration.ended() => return Err(end_refusal(end, registration.id())),
                 message = inbound.message() => message,
                 () = &mut due => {

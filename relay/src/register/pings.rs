@@ -32,10 +32,12 @@ impl RegularPings {
     /// after a restart of the relay, are pinged at different times.
     pub(super) fn new(id: ExecServerId, interval: Duration, now: Instant) -> Self {
         let [a, b, c, d, ..] = id.0;
-        let part = f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX);
+        let part = u128::from(u32::from_be_bytes([a, b, c, d]));
+        // Whole milliseconds, as timers have: in virtual time, a fraction would be rounded up or down by chance.
+        let phase = interval.as_millis() * part / u128::from(u32::MAX);
         Self {
             interval,
-            due: now + interval.mul_f64(part),
+            due: now + Duration::from_millis(u64::try_from(phase).unwrap_or(u64::MAX)),
             number: 0,
             last: LastPing::Answered,
         }
