@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 
 use crate::PATIENCE;
 use crate::balancer::{Balancer, BalancerFile};
-use crate::network::{BALANCER, BALANCER_HOST, RELAYS};
+use crate::network::{BALANCER, BALANCER_HOST, BALANCER_OF_STRANGERS, RELAYS};
 
 /// How long a drained relay lets sessions finish.
 pub(crate) const DRAIN: Duration = Duration::from_secs(3);
@@ -80,6 +80,7 @@ impl Fleet {
     fn relay(&self, number: usize) -> RunningProgram {
         let mut command = self.command();
         command.args(["relay", "--listen", RELAYS[number], "--authority", BALANCER]);
+        command.args(["--authority", BALANCER_OF_STRANGERS]);
         command.args(["--proxy-protocol", BALANCER_HOST]);
         command.args(["--drain", &humantime::format_duration(DRAIN).to_string()]);
         let name = format!("relay-{}", number + 1);

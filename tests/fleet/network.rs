@@ -8,6 +8,10 @@ use nix::sched::{CloneFlags, unshare};
 /// The address of the balancer, with the port that exec-servers and clients dial.
 pub(crate) const BALANCER: &str = "10.177.0.2:7700";
 
+/// Another address of the balancer. Who dials it comes from [`STRANGER_HOST`], so that relays count an attacker and
+/// everybody else to different addresses.
+pub(crate) const BALANCER_OF_STRANGERS: &str = "10.177.0.3:7700";
+
 /// The address that HAProxy connects from. Relays believe only this one.
 pub(crate) const BALANCER_HOST: &str = "10.177.0.2";
 
@@ -24,11 +28,27 @@ pub(crate) const STRANGER_HOST: &str = "10.177.0.99";
 pub(crate) fn enter() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     ip(&["link", "set", "lo", "up"])?;
-    let relays = RELAYS.map(|relay| relay.split(':').next().unwrap_or_default());
-    for host in [BALANCER_HOST, STRANGER_HOST].into_iter().chain(relays) {
+    let relays = RELAYS.map(host);
+    let strange = host(BALANCER_OF_STRANGERS);
+    for host in [BALANCER_HOST, STRANGER_HOST, strange].into_iter().chain(relays) {
         ip(&["address", "add", &format!("{host}/32"), "dev", "lo"])?;
     }
-    Ok(())
+    ip(&[
+        "route",
+        "replace",
+        "local",
+        strange,
+        "dev",
+        "lo",
+        "table",
+        "local",
+        "src",
+        STRANGER_HOST,
+    ])
+}
+
+fn host(address: &str) -> &str {
+    address.split(':').next().unwrap_or_default()
 }
 
 fn ip(arguments: &[&str]) -> io::Result<()> {

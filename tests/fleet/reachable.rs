@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Without the stick table: `Here` comes every 10 s with its jitter.
 const WITHOUT_TABLE: Duration = Duration::from_secs(12);
 
-/// With it: at most the two attempts that meet an exec-server as it registers anew.
-const WITH_TABLE: Duration = Duration::from_millis(500);
+/// With it: attempts may meet an exec-server as it registers anew. They may fail for as long as a new command may wait.
+const WITH_TABLE: Duration = Duration::from_millis(1_500);
 
 /// What is required on a machine that other programs load.
 const UNDER_LOAD: Duration = Duration::from_secs(15);
@@ -91,25 +91,33 @@ async fn connect_patiently(fleet: &Fleet, exec_server: usize) {
 }
 
 struct Asked {
-    /// From the return to the first attempt after which all succeed; zero if all do.
+    /// The longest time from an attempt that failed to the next success.
     failed_for: Duration,
 }
 
 async fn ask(client: Client, returned: Instant) -> Asked {
     let mut failed_for = Duration::ZERO;
+    let mut failing_since = None;
     while returned.elapsed() < ASKED_FOR {
+        let began = Instant::now();
         let attempt = client.sibling();
-        if let Err(error) = within(attempt.connect()).await {
-            if failed_for.is_zero() {
-                println!(
-                    "  {:.1} s after the return: {error}",
-                    returned.elapsed().as_secs_f64()
-                );
+        match within(attempt.connect()).await {
+            Ok(_) => failing_since = None,
+            Err(error) => {
+                if failing_since.is_none() {
+                    println!(
+                        "  {:.1} s after the return: {error}",
+                        returned.elapsed().as_secs_f64()
+                    );
+                }
+                failing_since.get_or_insert(began);
             }
-            failed_for = returned.elapsed();
         }
         attempt.close().await;
         sleep(PAUSE).await;
+        if let Some(since) = failing_since {
+            failed_for = failed_for.max(since.elapsed());
+        }
     }
     Asked { failed_for }
 }
