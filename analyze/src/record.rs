@@ -109,6 +109,7 @@ fn record(trace: &Trace, found: &CallSpans) -> CallRecord {
             .collect(),
         status: status::from_name(of_speaker(RPC_RESPONSE_STATUS_CODE)).unwrap_or(RpcStatus(0)),
         server_unix_ns: None,
+        server_calls: Vec::new(),
         clock: offset
             .zip(error)
             .map(|(offset_ns, error_ns)| ClockOffset { offset_ns, error_ns }),

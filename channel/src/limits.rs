@@ -241,6 +241,11 @@ pub const PING_PATIENCE_RANGE: (Duration, Duration) = (Duration::from_secs(10), 
 /// finish when an exec-server stops. The remaining calls are cut.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Calls of one record that are remembered after their sessions were lost, because the exec-server may answer a later
+/// call with the timings of one of them. More than the attempts to start a command
+/// (`START_ATTEMPTS` of `baton-core-client`). Costs 24 bytes each.
+pub const LOST_CALLS_MAX: usize = 8;
+
 /// Time that a closing session has to send its queued frames.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -358,6 +358,7 @@ pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> 
         status: RpcStatus(0),
         clock: None,
         server_unix_ns: None,
+        server_calls: Vec::new(),
         attributes: Vec::new(),
         command: None,
     })

@@ -176,6 +176,7 @@ mod tests {
             status: RpcStatus(0),
             clock: None,
             server_unix_ns: None,
+            server_calls: Vec::new(),
             attributes: Vec::new(),
             command: None,
         }

@@ -128,6 +128,7 @@ impl Samples {
                 error_ns: self.duration(1_000).unsigned_abs(),
             }),
             server_unix_ns: None,
+            server_calls: Vec::new(),
             attributes: Vec::new(),
             command: Some(Box::new(command.summary())),
         }

@@ -94,6 +94,7 @@ fn record(side: Side) -> CallRecord {
         status: RpcStatus(0),
         clock: None,
         server_unix_ns: None,
+        server_calls: Vec::new(),
         attributes: Vec::new(),
         command: None,
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::report::coverage;
 use baton_trace::report::tree::present_parent;
-use baton_trace::stage::{self, Component, StageId, exec, transport};
+use baton_trace::stage::{Component, StageId, exec, transport};
 use opentelemetry::SpanId;
 
 use super::rounding::{self, SpanBounds};
@@ -60,14 +60,14 @@ pub(super) fn whole(record: &CallRecord) -> Vec<SpanPlacement> {
 }
 
 fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<SpanPlacement> {
-    let (trace, call_id) = (record.context.trace_id, record.context.span_id);
+    let call_id = record.context.span_id;
     let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
     let mut taken = Vec::with_capacity(stages.len());
     // Caches ids: every child needs its parent's id, and hashing is most of the cost of a span's layout.
     let mut ids = vec![None; stages.len()];
     let mut id_of = |index: usize| {
         let stage = &stages[index];
-        *ids[index].get_or_insert_with(|| stage::span_id(trace, call_id, stage.stage, stage.attempt))
+        *ids[index].get_or_insert_with(|| record.span_id(stage.stage, stage.attempt))
     };
     let mut placed = Vec::with_capacity(stages.len() + 1);
     if record.side == Side::Client {
@@ -112,7 +112,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<SpanPla
             part,
             span_id: match attempt == stage.attempt {
                 true => id_of(index),
-                false => stage::span_id(trace, call_id, stage.stage, attempt),
+                false => record.span_id(stage.stage, attempt),
             },
             parent,
             parent_is_remote,
@@ -271,7 +271,7 @@ fn is_beside(stage: StageId) -> bool {
 mod tests {
     use std::collections::HashSet;
 
-    use baton_trace::stage::{exec::*, metadata::*, transport::*};
+    use baton_trace::stage::{self, exec::*, metadata::*, transport::*};
     use baton_trace::test_records::{record, stage};
 
     use super::*;

@@ -196,7 +196,8 @@ fn rpc(record: &CallRecord, placed: &SpanPlacement, span: &mut SpanDetails) {
         span.attributes
             .push(KeyValue::new(attribute::SPANS, i64::from(announced)));
     }
-    let method = cut(record.method.clone(), SPAN_NAME_MAX);
+    let method = record.method_of(placed.stage.stage, placed.stage.attempt);
+    let method = cut(method.clone(), SPAN_NAME_MAX);
     span.attributes.push(KeyValue::new(RPC_SYSTEM_NAME, SYSTEM));
     if record.status == RpcStatus::UNIMPLEMENTED {
         // A method name that a caller invented must not become a span name, because span names must have low
@@ -375,6 +376,7 @@ fn cut_str(text: &str, max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::num::NonZeroU64;
 
     use baton_proto::ProcessId;
@@ -382,7 +384,7 @@ mod tests {
     use baton_trace::command::{CallerIds, TracedCommand};
     use baton_trace::family::{Family, Unavailable};
     use baton_trace::outcome::{Loss, Outcome};
-    use baton_trace::record::StageRecord;
+    use baton_trace::record::{ServerCallRef, StageRecord};
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
     use baton_trace::test_records::{record, stage};
@@ -439,6 +441,46 @@ mod tests {
         assert_eq!(rpc.parent_span_id, call.span_context.span_id());
         assert!(rpc.parent_span_is_remote);
         assert_eq!(server.server[1].parent_span_id, rpc.span_context.span_id());
+    }
+
+    #[test]
+    fn a_continued_call_has_the_servers_spans_as_the_server_exports_them() {
+        let again = |stage, start, end| StageRecord {
+            attempt: 1,
+            ..self::stage(stage, start, end)
+        };
+        let call = |id: u64, method: &'static str| ServerCallRef {
+            call_id: id.into(),
+            method: method.into(),
+        };
+        // The first start was lost. The session of the second one was lost too, after its process had started.
+        let (repeated, attached) = (
+            call(8, "baton.exec.v1.Exec/Run"),
+            call(9, "baton.exec.v1.Exec/Attach"),
+        );
+        let mut client = sample(Side::Client);
+        client.stages.extend([
+            again(RPC, 910_000, 990_000),
+            again(TERMINAL_SEAL, 950_000, 990_000),
+        ]);
+        client.server_calls = vec![repeated.clone(), attached.clone()];
+        let exported = |call: ServerCallRef, inner| {
+            let mut server = record(vec![stage(RPC, 0, 900_000), stage(inner, 0, 800_000)]);
+            server.side = Side::Server;
+            server.context.span_id = call.call_id;
+            server.parent = Some(client.context.span_id);
+            server.method = call.method;
+            owed(&server).server
+        };
+        let key = |span: &SpanData| {
+            let id = span.span_context.span_id().to_bytes();
+            (id, span.parent_span_id.to_bytes(), span.name.clone())
+        };
+        let keys = |spans: Vec<SpanData>| spans.iter().map(key).collect::<HashSet<_>>();
+        let servers = [exported(repeated, PROCESS), exported(attached, TERMINAL_SEAL)].concat();
+        let spans = whole(&client);
+        assert_eq!(keys(spans.server), keys(servers));
+        assert_eq!(spans.client[0].span_context.span_id(), SpanId::from(7));
     }
 
     #[test]

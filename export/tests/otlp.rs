@@ -187,6 +187,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         status: RpcStatus(0),
         clock: None,
         server_unix_ns: None,
+        server_calls: Vec::new(),
         attributes: Vec::new(),
         command: None,
     }

@@ -132,6 +132,7 @@ fn finish(
         status,
         clock: None,
         server_unix_ns: None,
+        server_calls: Vec::new(),
         attributes,
         command: None,
     });

@@ -37,4 +37,4 @@ pub use event::{Event, Received, code};
 pub use frame::{FrameError, StreamId};
 pub use mux::{Mux, deadline, rpc_stage, terminal_stages};
 pub use stamps::{ReceivedStamps, RelayStamp, SentStamps, Stamps};
-pub use stream::{Role, TimingsDraft};
+pub use stream::{Continuation, Role, TimingsDraft};

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use baton_proto::channel::{Head, Metadata, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX};
+use baton_trace::SpanId;
 use baton_trace::record::{Anchor, StageRecord};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -30,6 +31,17 @@ pub struct TimingsDraft {
     /// Stages that the handler measured, and those from the relay's stamp, marked as estimated. The most important
     /// stages come first, because the encoder cuts from the end.
     pub stages: Vec<StageRecord>,
+    /// Present if the call continues the work of an earlier one, and the anchor and the stages are those of that call.
+    pub continues: Option<Continuation>,
+}
+
+/// How an answered call continues the work of an earlier one.
+#[derive(Debug, Clone, Copy)]
+pub struct Continuation {
+    /// The id of the earlier call.
+    pub call_id: SpanId,
+    /// Arrival of the answered call's `Head`.
+    pub arrived: Instant,
 }
 
 /// Which frame of a stream is in the message under construction.

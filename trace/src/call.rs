@@ -34,6 +34,8 @@ pub struct ServerCall {
 /// The stages of an earlier call, which a later one that continues its work tells its caller.
 #[derive(Debug, Clone)]
 pub struct ToldStages {
+    /// The id of that call.
+    pub call_id: SpanId,
     /// The anchor of that call.
     pub anchor: Anchor,
     /// Its stages so far.
@@ -106,15 +108,15 @@ impl ServerCall {
         }
     }
 
-    /// Tells the caller these stages in place of its own: the caller measures both calls as one. They are exported by
-    /// the earlier call alone. Later calls have no effect.
+    /// Tells the caller these stages beside the `rpc` of its own: the caller measures both calls as one. They are exported
+    /// by the earlier call alone. Later calls have no effect.
     pub fn tell(&self, told: ToldStages) {
         if self.recording {
             self.told.get_or_init(|| told);
         }
     }
 
-    /// The stages that the caller is told in place of this call's own.
+    /// The stages of an earlier call that the caller is told.
     pub fn told(&self) -> Option<&ToldStages> {
         self.told.get()
     }

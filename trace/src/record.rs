@@ -11,7 +11,7 @@ use opentelemetry::{KeyValue, SpanId};
 
 use crate::clock::ClockOffset;
 use crate::command::CommandSummary;
-use crate::stage::StageId;
+use crate::stage::{self, Component, StageId};
 use crate::status::RpcStatus;
 use crate::w3c::TraceContext;
 
@@ -61,7 +61,8 @@ fn saturating_ns(duration: Duration) -> i64 {
 pub struct StageRecord {
     /// Which stage.
     pub stage: StageId,
-    /// 0 for the first try; connection attempts count up.
+    /// 0 for the first try; connection attempts count up. In a client's record 1 also for a call that is answered with the
+    /// server's stages of an earlier one ([`CallRecord::server_calls`]).
     pub attempt: u8,
     /// Start, in nanoseconds after the record's anchor.
     pub start_ns: i64,
@@ -127,13 +128,48 @@ pub struct CallRecord {
     /// Start and end of the `rpc` span that the server exports, by the server's wall clock, in nanoseconds since the
     /// Unix epoch. Present in a client's record if the response contained timings.
     pub server_unix_ns: Option<Range<u64>>,
+    /// The calls that the server's stages in a client's record belong to: those with attempt n to the call at n. Empty if
+    /// the record is of one call, as most are.
+    pub server_calls: Vec<ServerCallRef>,
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,
     /// The command that the call runs, if it runs one.
     pub command: Option<Box<CommandSummary>>,
 }
 
+/// A call as a server records it, in the record of a client that continued its work in another call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCallRef {
+    /// The call id that its span ids are derived from.
+    pub call_id: SpanId,
+    /// Its method, as [`CallRecord::method`].
+    pub method: Cow<'static, str>,
+}
+
 impl CallRecord {
+    /// The span id of a stage, as the component that exports the stage has it.
+    pub fn span_id(&self, stage: StageId, attempt: u8) -> SpanId {
+        let trace = self.context.trace_id;
+        match self.server_call(stage, attempt) {
+            Some(call) => stage::span_id(trace, call.call_id, stage, 0),
+            None => stage::span_id(trace, self.context.span_id, stage, attempt),
+        }
+    }
+
+    /// The method of the call that a stage belongs to.
+    pub fn method_of(&self, stage: StageId, attempt: u8) -> &Cow<'static, str> {
+        let call = self.server_call(stage, attempt);
+        call.map_or(&self.method, |call| &call.method)
+    }
+
+    /// The call of [`server_calls`](Self::server_calls) that a stage belongs to.
+    fn server_call(&self, stage: StageId, attempt: u8) -> Option<&ServerCallRef> {
+        let call = self.server_calls.get(usize::from(attempt))?;
+        // An id that this version does not know can only have come from a newer server.
+        let is_servers = stage.def().is_none_or(|def| def.exporter == Component::Server);
+        is_servers.then_some(call)
+    }
+
     /// The first record of a stage.
     pub fn stage(&self, stage: StageId) -> Option<&StageRecord> {
         self.stages.iter().find(|record| record.stage == stage)

@@ -38,6 +38,7 @@ pub fn record(stages: Vec<StageRecord>) -> CallRecord {
         status: RpcStatus(0),
         clock: None,
         server_unix_ns: None,
+        server_calls: Vec::new(),
         attributes: Vec::new(),
         command: None,
     }

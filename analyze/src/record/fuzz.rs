@@ -69,6 +69,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         stages,
         status: RpcStatus(0),
         server_unix_ns: None,
+        server_calls: Vec::new(),
         clock: Some(ClockOffset {
             offset_ns: -5_000,
             error_ns: 700,

@@ -173,6 +173,7 @@ fn record(nth: u64) -> CallRecord {
         status: RpcStatus(0),
         clock: None,
         server_unix_ns: None,
+        server_calls: Vec::new(),
         attributes: Vec::new(),
         command: None,
     }

@@ -99,6 +99,7 @@ impl ResponseBody {
             Poll::Ready(Ok(Received::Trailers(trailers))) => {
                 if let Some(draft) = &mut self.recording.draft {
                     draft.details.is_answered = true;
+                    draft.calls.name(trailers.call_id);
                 }
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
                 self.recording.refused(&headers);

@@ -29,7 +29,7 @@ use tonic::body::Body;
 
 use super::body::{ResponseBody, grpc_status};
 use super::metadata;
-use super::record::{CallDetails, ClientDraft, ConnectTimes, Envelope, Recording};
+use super::record::{CallDetails, ClientDraft, ConnectTimes, Envelope, RecordCalls, Recording};
 use super::session_state::{SessionState, StreamHandle};
 
 /// A request extension through which the caller receives the finished record of one call.
@@ -92,10 +92,12 @@ impl Call {
         let envelope = parts.extensions.remove::<Envelope>();
         let continued = envelope.as_ref().and_then(Envelope::resume);
         let path = parts.uri.path().to_owned();
+        let method = path.trim_start_matches('/');
         let call_id = w3c::random_span_id();
         let draft = match continued {
-            Some(draft) => {
+            Some(mut draft) => {
                 draft.context.inject(&mut parts.headers);
+                draft.continue_with(call_id, method);
                 Some(draft)
             }
             None => recording.then(|| {
@@ -112,7 +114,7 @@ impl Call {
                     anchor,
                     context,
                     parent,
-                    method: path.trim_start_matches('/').to_owned().into(),
+                    method: method.to_owned().into(),
                     details: CallDetails {
                         attributes: relay(),
                         command: parts.extensions.remove::<TracedCommand>(),
@@ -125,6 +127,7 @@ impl Call {
                     observer,
                     losses: Vec::new(),
                     first_sent: None,
+                    calls: RecordCalls::default(),
                 })
             }),
         };

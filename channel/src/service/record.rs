@@ -18,7 +18,7 @@ use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::clock::ClockOffset;
 use baton_trace::command::{CallProgress, TracedCommand};
 use baton_trace::outcome::{Outcome, StartFailure};
-use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
+use baton_trace::record::{Anchor, CallRecord, ServerCallRef, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
     CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RECOVER,
@@ -33,6 +33,10 @@ use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
 use super::session_state::StreamHandle;
+
+pub(crate) use calls::RecordCalls;
+
+mod calls;
 
 /// When a connect started and when each of its steps ended, for the record of the call that waited for it.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,8 @@ pub(crate) struct ClientDraft {
     pub(crate) losses: Vec<Loss>,
     /// The stamps on the request of the call whose session was lost first.
     pub(crate) first_sent: Option<SentStamps>,
+    /// The calls that continue the work.
+    pub(crate) calls: RecordCalls,
 }
 
 /// A lost session.
@@ -220,7 +226,9 @@ impl Recording {
             return;
         };
         let progress = match &self.stream {
-            None => CallProgress::NotSent,
+            None if draft.losses.is_empty() => CallProgress::NotSent,
+            // The call before was sent.
+            None => CallProgress::CutShort,
             Some(_) if draft.details.is_answered => CallProgress::Answered,
             Some(stream) => match stream.session().ended().and_then(|error| error.closed_for()) {
                 Some(by) => CallProgress::SessionClosed(by),
@@ -229,6 +237,7 @@ impl Recording {
         };
         let status = RpcStatus(status);
         let stream = self.stream.take();
+        let is_sent = stream.is_some();
         let is_lost = match &stream {
             Some(stream) => stream.session().ended().is_some_and(|error| error.is_loss()),
             // The call before was lost, and this one was not sent.
@@ -242,7 +251,7 @@ impl Recording {
             && let Some(envelope) = self.envelope.take()
         {
             if is_lost {
-                draft.lose(&stamps, clock::now());
+                draft.lose(is_sent.then_some(&stamps), clock::now());
             }
             envelope.park(Parked {
                 unfinished: Some((draft, progress, status)),
@@ -261,9 +270,27 @@ impl Drop for Recording {
 }
 
 impl ClientDraft {
-    /// The session was lost at `now`.
-    fn lose(&mut self, stamps: &Stamps, now: Instant) {
-        self.first_sent.get_or_insert(stamps.head_sent);
+    /// The call `call_id` continues the work.
+    pub(super) fn continue_with(&mut self, call_id: SpanId, method: &str) {
+        self.details.is_answered = false;
+        self.calls.add(call_id, method);
+    }
+
+    /// The first call of the record.
+    fn first_call(&self) -> ServerCallRef {
+        ServerCallRef {
+            call_id: self.context.span_id,
+            method: self.method.clone(),
+        }
+    }
+
+    /// The session was lost at `now`. `stamps`: those of the latest call; `None`: it was not sent.
+    fn lose(&mut self, stamps: Option<&Stamps>, now: Instant) {
+        if let Some(stamps) = stamps {
+            self.first_sent.get_or_insert(stamps.head_sent);
+            let first = self.first_call();
+            self.calls.lose(first, stamps.head_sent.sealed);
+        }
         self.handed = None;
         self.head_status = None;
         if self.losses.last().is_none_or(|loss| loss.recovered.is_some()) {
@@ -335,22 +362,24 @@ impl ClientDraft {
         }
         // The latest data frame of a call that was cut short is not its last.
         let last = stamps.last_data_received.filter(|_| timings.is_some());
-        let mut server_unix_ns = None;
+        let (mut server_unix_ns, mut server_calls) = (None, Vec::new());
         if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings.unwrap_or_default())) {
-            // A server that has forgotten the call before tells the stages of the last one alone.
-            let is_told_of_last = self.losses.first().is_some_and(|loss| {
-                let offset_ns = clock.map_or(0, |clock| clock.offset_ns);
-                timings
-                    .received_unix_ns
-                    .saturating_add_signed(offset_ns.saturating_neg())
-                    > anchor.unix_ns_of(loss.at)
-            });
-            let sealed = match is_told_of_last {
-                true => stamps.head_sent.sealed.unwrap_or(sealed),
-                false => sealed,
+            let first_loss = self.losses.first().map(|loss| loss.at);
+            let is_of_latest = || {
+                first_loss.is_some_and(|lost| {
+                    let offset_ns = clock.map_or(0, |clock| clock.offset_ns);
+                    timings
+                        .received_unix_ns
+                        .saturating_add_signed(offset_ns.saturating_neg())
+                        > anchor.unix_ns_of(lost)
+                })
             };
+            let sealed_last = stamps.head_sent.sealed;
+            let of = || self.calls.stages_of(self.first_call(), sealed_last, is_of_latest);
+            let of = self.calls.is_continued().then(of).unwrap_or_default();
+            server_calls = of.calls;
             let interval = WaitInterval {
-                sent_ns: anchor.offset_ns(sealed),
+                sent_ns: anchor.offset_ns(of.sealed.unwrap_or(sealed)),
                 back_ns: anchor.offset_ns(last.map_or(end, |last| last.at)),
                 answered: last.is_some(),
                 relay_back: last.map(|last| last.relay).unwrap_or_default(),
@@ -387,6 +416,7 @@ impl ClientDraft {
             status: RpcStatus(status),
             clock,
             server_unix_ns,
+            server_calls,
             attributes: self.details.attributes,
             command: None,
         }
@@ -623,6 +653,7 @@ mod tests {
             observer: None,
             losses: Vec::new(),
             first_sent: None,
+            calls: RecordCalls::default(),
         }
     }
 
@@ -674,6 +705,7 @@ mod tests {
             status: RpcStatus(0),
             clock: None,
             server_unix_ns: None,
+            server_calls: Vec::new(),
             attributes: Vec::new(),
             command: None,
         };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use baton_export::bridge;
 use baton_export::clock;
-use baton_mux::{ReceivedStamps, RelayStamp, TimingsDraft, code};
+use baton_mux::{Continuation, ReceivedStamps, RelayStamp, TimingsDraft, code};
 use baton_proto::channel::Head;
 use baton_trace::SpanId;
 use baton_trace::attribute;
@@ -278,13 +278,21 @@ impl RecordInputs {
                 return TimingsDraft {
                     anchor: told.anchor,
                     stages: told.stages.clone(),
+                    continues: Some(Continuation {
+                        call_id: told.call_id,
+                        arrived: anchor.instant,
+                    }),
                 };
             }
             let mut stages = Vec::with_capacity(16);
             stages.extend(self.relay_stages());
             self.call
                 .with_stages(|handlers| stages.extend_from_slice(handlers));
-            TimingsDraft { anchor, stages }
+            TimingsDraft {
+                anchor,
+                stages,
+                continues: None,
+            }
         });
         let draft = self.call.is_exported().then(|| {
             let record = CallRecord {
@@ -298,6 +306,7 @@ impl RecordInputs {
                 status: RpcStatus(status),
                 clock: None,
                 server_unix_ns: None,
+                server_calls: Vec::new(),
                 attributes: end
                     .map(|end| KeyValue::new(attribute::CALL_END, end.name()))
                     .into_iter()

@@ -394,6 +394,8 @@ async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
                     value: "0".into(),
                 }],
                 timings: timings.into(),
+                // No call of the client.
+                call_id: 9,
             };
             let (mut hostile, ticket) = RawServer::register(&stack.relay.url()).await;
             let caller = Caller::new(Channel::new(ticket, stack.key()));

@@ -687,6 +687,7 @@ impl<B: Backend> Driver<B> {
             }
             if call.is_recording() {
                 self.state.set_told(|| ToldStages {
+                    call_id: call.call_id(),
                     anchor: *call.anchor(),
                     stages: call.stages(),
                 });

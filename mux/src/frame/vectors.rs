@@ -117,6 +117,7 @@ fn body_of(kind: Kind, fields: &Vector<'_>) -> Vec<u8> {
         Kind::Trailers => Trailers {
             metadata: metadata_of(fields),
             timings: fields.bytes("timings").into(),
+            ..Trailers::default()
         }
         .encode_to_vec(),
         Kind::Reset => small("code").to_be_bytes().to_vec(),
@@ -246,6 +247,7 @@ fn messages() -> Vec<Case> {
     let trailers = Trailers {
         metadata: vec![entry("grpc-status", "0")],
         timings: vec![0xe8, 7, 3, 13, 0xac, 2, 5].into(),
+        ..Trailers::default()
     };
     let trailers = encoded(Kind::Trailers, false, 1, &trailers.encode_to_vec());
     let mut cases = vec![

@@ -122,6 +122,7 @@ impl Simulation {
                 let trailers = Trailers {
                     metadata: entries(input),
                     timings: vec![input.u8(); usize::from(input.u16() % 1_024)].into(),
+                    call_id: 7,
                 };
                 self.put(Kind::Trailers, input, &trailers.encode_to_vec());
             }
@@ -176,6 +177,7 @@ impl Simulation {
                 let draft = with_timings.then(|| TimingsDraft {
                     anchor: self.now,
                     stages: Vec::new(),
+                    continues: None,
                 });
                 if self.mux.role == Role::Server {
                     let _ = self.mux.send_trailers(id, vec![entry()], draft);

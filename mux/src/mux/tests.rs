@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
-use baton_trace::record::Anchor;
+use baton_trace::record::{Anchor, StageRecord};
+use baton_trace::stage::exec::PROCESS;
 use proptest::prelude::*;
 use prost::Message;
 use prost::encoding::encode_varint;
@@ -12,6 +13,7 @@ use prost::encoding::encode_varint;
 use super::*;
 use crate::frame::{self, FrameError, Kind};
 use crate::stamps::{RelayStamp, SentStamps};
+use crate::stream::Continuation;
 use crate::timings;
 
 /// A client and a server; the test delivers their messages.
@@ -124,6 +126,7 @@ fn trailers_with_timings_follow_the_message_of_the_last_data() {
     let draft = TimingsDraft {
         anchor: pair.now,
         stages: Vec::new(),
+        continues: None,
     };
     pair.server
         .send_data(pair.now.instant, id, "x".into(), false)
@@ -160,6 +163,7 @@ fn the_timings_of_an_answer_without_data_end_where_its_trailers_are_written() {
     let draft = TimingsDraft {
         anchor: pair.now,
         stages: Vec::new(),
+        continues: None,
     };
     pair.server.send_trailers(id, Vec::new(), Some(draft)).unwrap();
     pair.advance(Duration::from_micros(5));
@@ -176,6 +180,56 @@ fn the_timings_of_an_answer_without_data_end_where_its_trailers_are_written() {
 }
 
 #[test]
+fn the_timings_of_a_continued_call_name_it_and_have_the_answer_as_second_attempt() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    let began = pair.now;
+    pair.advance(Duration::from_millis(1));
+    let process = StageRecord {
+        stage: PROCESS,
+        attempt: 0,
+        start_ns: 100_000,
+        end_ns: 300_000,
+        estimated: false,
+    };
+    let draft = TimingsDraft {
+        anchor: began,
+        stages: vec![process],
+        continues: Some(Continuation {
+            call_id: 5.into(),
+            arrived: pair.now.instant,
+        }),
+    };
+    pair.server
+        .send_data(pair.now.instant, id, "x".into(), false)
+        .unwrap();
+    pair.server.send_trailers(id, Vec::new(), Some(draft)).unwrap();
+    pair.advance(Duration::from_micros(5));
+    pair.settle();
+    assert_eq!(pair.client.receive(id), Received::Data("x".into()));
+    let Received::Trailers(trailers) = pair.client.receive(id) else {
+        panic!("no trailers")
+    };
+    assert_eq!(trailers.call_id, 5);
+    let timings = timings::Timings::new(&trailers.timings).unwrap();
+    assert_eq!(timings.received_unix_ns, began.unix_ns);
+    let rows: Vec<_> = timings
+        .map(Result::unwrap)
+        .map(|row| (row.stage.0, row.attempt, row.start_ns, row.duration_ns))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (14, 1, 1_000_000, 5_000),
+            (15, 1, 1_005_000, 0),
+            (13, 0, 0, 300_000),
+            (13, 1, 1_000_000, 5_000),
+            (32, 0, 100_000, 200_000),
+        ]
+    );
+}
+
+#[test]
 fn an_answer_of_a_released_stream_is_reported_with_its_stamps() {
     for wants_timings in [true, false] {
         let mut pair = Pair::new();
@@ -184,6 +238,7 @@ fn an_answer_of_a_released_stream_is_reported_with_its_stamps() {
         let timings = wants_timings.then(|| TimingsDraft {
             anchor: pair.now,
             stages: Vec::new(),
+            continues: None,
         });
         pair.server
             .send_data(pair.now.instant, id, "x".into(), false)
@@ -1193,7 +1248,7 @@ fn metadata_pins_little_of_its_message() {
     };
     let trailers = Trailers {
         metadata,
-        timings: Bytes::new(),
+        ..Trailers::default()
     };
     let credits = raw(5, 0, 1, &[0; 4]).repeat(5_000);
     let long = |frame: Vec<u8>| Bytes::from([frame, credits.clone()].concat());

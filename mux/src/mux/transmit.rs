@@ -172,8 +172,13 @@ impl Mux {
                     let mut sent = stream.stamps.last_data_sent;
                     // Without data, the timings end when the trailers are written.
                     sent.sealed.get_or_insert(now);
-                    let timings = timings.map_or_else(Bytes::new, |draft| complete_timings(&draft, &sent));
-                    put_trailers(out, id, Trailers { metadata, timings });
+                    let continues = timings.as_ref().and_then(|draft| draft.continues);
+                    let trailers = Trailers {
+                        metadata,
+                        call_id: continues.map_or(0, |of| u64::from_be_bytes(of.call_id.to_bytes())),
+                        timings: timings.map_or_else(Bytes::new, |draft| complete_timings(&draft, &sent)),
+                    };
+                    put_trailers(out, id, trailers);
                 }
                 self.answered.push(id);
             }
@@ -222,11 +227,22 @@ fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
 
 /// The multiplexer's own stages come first, because the encoder cuts from the end, where the handler's stages are.
 fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
-    let own = terminal_stages(&draft.anchor, sent);
+    let anchor = &draft.anchor;
     let handlers = draft.stages.iter().filter(|stage| !stage.estimated);
-    let rpc = rpc_stage(&draft.anchor, sent, handlers);
-    let all = own.chain([rpc]).chain(draft.stages.iter().copied());
-    timings::encode(draft.anchor.unix_ns, all.map(timings::Row::from)).into()
+    let (attempt, rpc, continued) = match draft.continues {
+        None => (0, rpc_stage(anchor, sent, handlers), None),
+        // The earlier call has not sent the answer.
+        Some(of) => {
+            let end = sent.sealed.unwrap_or(of.arrived);
+            let own = StageRecord::between(anchor, RPC, of.arrived, end);
+            (1, rpc_stage(anchor, &SentStamps::default(), handlers), Some(own))
+        }
+    };
+    let of_answer = move |stage| StageRecord { attempt, ..stage };
+    let own = terminal_stages(anchor, sent).map(of_answer);
+    let all = own.chain([rpc]).chain(continued.map(of_answer));
+    let all = all.chain(draft.stages.iter().copied());
+    timings::encode(anchor.unix_ns, all.map(timings::Row::from)).into()
 }
 
 /// The server's stage of a call: from the arrival of `Head`, which is the anchor, until `sent` was sealed. It contains

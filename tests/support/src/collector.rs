@@ -216,6 +216,7 @@ mod tests {
             status: RpcStatus(0),
             clock: None,
             server_unix_ns: None,
+            server_calls: Vec::new(),
             attributes: Vec::new(),
             command: None,
         });

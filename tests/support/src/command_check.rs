@@ -3,7 +3,7 @@
 //! A test collects what it [observed](Observed) of one command and compares it with what the command [does](Expected).
 //! [`check`] returns every claim that does not hold. A test of each claim has an observation that only this claim refuses.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
@@ -60,8 +60,10 @@ pub struct Observed {
     pub starts: Vec<String>,
     /// The processes of the command that are left.
     pub alive: Vec<i32>,
-    /// All spans of its trace.
+    /// All spans of its trace, as their components have exported them.
     pub spans: Vec<SpanSeen>,
+    /// The spans in its client's trace file that another component exports, or that the client has exported too.
+    pub in_file: Vec<SpanSeen>,
     /// The context of the caller: the ids of the trace and of the span that the command's spans descend from.
     pub caller: (Vec<u8>, Vec<u8>),
 }
@@ -100,6 +102,8 @@ pub enum Claim {
     NothingRunsOn,
     /// Every span ends after it begins, each has a parent, and the process is exported once.
     SpansAreClosed,
+    /// A span in the trace file of the client is the exported one: it has the same id, name and parent.
+    FileIsExported,
     /// Caller, spans and process are in one trace.
     OneTrace,
 }
@@ -110,13 +114,14 @@ pub type Violation = (Claim, String);
 /// All violations.
 pub fn check(observed: &Observed, expected: &Expected) -> Vec<Violation> {
     type Check = fn(&Observed, &Expected) -> Vec<String>;
-    let checks: [(Claim, Check); 7] = [
+    let checks: [(Claim, Check); 8] = [
         (Claim::RunsOnce, runs_once),
         (Claim::BytesAreWhole, bytes_are_whole),
         (Claim::OneExit, one_exit),
         (Claim::ClosedIsLast, closed_is_last),
         (Claim::NothingRunsOn, nothing_runs_on),
         (Claim::SpansAreClosed, spans_are_closed),
+        (Claim::FileIsExported, file_is_exported),
         (Claim::OneTrace, one_trace),
     ];
     let mut violations = Vec::new();
@@ -292,6 +297,23 @@ fn spans_are_closed(observed: &Observed, expected: &Expected) -> Vec<String> {
         details.push(format!(
             "there are {envelopes} envelopes and {processes} spans process in {spans:?}"
         ));
+    }
+    details
+}
+
+fn file_is_exported(observed: &Observed, _: &Expected) -> Vec<String> {
+    let key = |span: &SpanSeen| (span.trace.clone(), span.id.clone());
+    let exported: HashMap<_, _> = observed.spans.iter().map(|span| (key(span), span)).collect();
+    let mut details = Vec::new();
+    for span in &observed.in_file {
+        match exported.get(&key(span)) {
+            None => details.push(format!("{} in the file was not exported", span.name)),
+            Some(same) if (&same.name, &same.parent) != (&span.name, &span.parent) => details.push(format!(
+                "{} in the file is {} in the export, or has another parent",
+                span.name, same.name
+            )),
+            Some(_) => {}
+        }
     }
     details
 }

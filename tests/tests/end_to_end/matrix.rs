@@ -14,7 +14,9 @@ use baton_core_client::{Client, Command, Event, ExitStatus, Run, Signal, Stdin, 
 use baton_support::command_check::{Exit, Observed, Seen, SpanSeen, check};
 use baton_support::fault_proxy::{Direction, Fault, Trigger};
 use baton_support::scale::{is_full, scaled};
+use baton_trace::stage::{span_id, transport};
 use baton_trace::w3c::TraceContext;
+use baton_trace::{SpanId, TraceId};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -38,6 +40,9 @@ const DRAIN: Duration = Duration::from_millis(200);
 /// The first seed.
 const SEED: u64 = 16;
 
+/// Bytes at the beginning of a start, without its last ones.
+const START_BYTES: u64 = 100;
+
 /// Bytes that a call of a short command sends in one direction, roughly.
 const SHORT_CALL: u64 = 400;
 
@@ -51,6 +56,8 @@ enum Harm {
     HalfOpen(Link, Direction),
     /// From before the session begins.
     SingleBytes,
+    /// The client's link is cut in the message with the start.
+    LosesStart,
 }
 
 #[derive(Clone, Copy)]
@@ -204,14 +211,13 @@ async fn run_case(client: &Client, case: &Case, place: &Place) -> Observed {
         fed.unwrap();
     }
     let record = run.record().await.unwrap();
-    observed.spans = own_spans(baton_export::json::request(&[record]));
+    (observed.spans, observed.in_file) = divided(baton_export::json::request(&[record]));
     observed
 }
 
-/// The spans of a trace file that the client would export. The exec-server exports its own, which are its view of each
-/// attempt; those in the file are of the last one.
-fn own_spans(mut file: ExportTraceServiceRequest) -> Vec<SpanSeen> {
-    let of_server = |of: &ResourceSpans| {
+/// The spans of a trace file: those that the client would export, and those of the exec-server, which exports its own.
+fn divided(mut file: ExportTraceServiceRequest) -> (Vec<SpanSeen>, Vec<SpanSeen>) {
+    let of_server = |of: &mut ResourceSpans| {
         let mut attributes = of.resource.iter().flat_map(|resource| &resource.attributes);
         attributes.any(|attribute| {
             attribute.key == "service.name" && format!("{:?}", attribute.value).contains("exec-server")
@@ -219,8 +225,21 @@ fn own_spans(mut file: ExportTraceServiceRequest) -> Vec<SpanSeen> {
     };
     let checked = spans::findings(&file);
     assert!(checked.is_empty(), "{checked:#?}");
-    file.resource_spans.retain(|of| !of_server(of));
-    SpanSeen::of(&file)
+    let servers = ExportTraceServiceRequest {
+        resource_spans: file.resource_spans.extract_if(.., of_server).collect(),
+    };
+    (SpanSeen::of(&file), SpanSeen::of(&servers))
+}
+
+/// Whether the exec-server has started the process in another call than the client's first: the first start was lost.
+fn is_repeated_start(observed: &Observed) -> bool {
+    let id = |bytes: &[u8]| SpanId::from_bytes(bytes.try_into().unwrap());
+    let spans = || observed.spans.iter();
+    let trace = TraceId::from_bytes(observed.caller.0[..].try_into().unwrap());
+    let first = |envelope| span_id(trace, envelope, transport::RPC, 0);
+    let process = spans().find(|span| span.name == "process").unwrap();
+    let mut envelopes = spans().filter(|span| span.parent == observed.caller.1);
+    envelopes.all(|envelope| first(id(&envelope.id)) != id(&process.parent))
 }
 
 /// Arms the harm. `case` says how many bytes there are to choose from.
@@ -249,6 +268,12 @@ fn harm(proxied: &Proxied, harm: Harm, case: &Case, rng: &mut StdRng) {
             };
             link(which).arm(Trigger::Bytes(direction, at), fault);
         }
+        Harm::LosesStart => {
+            let at = rng.random_range(1..=START_BYTES);
+            proxied
+                .client_link
+                .arm(Trigger::Bytes(Direction::Up, at), Fault::Cut);
+        }
         Harm::HalfOpen(which, direction) => {
             let at = rng.random_range(1..=SHORT_CALL);
             link(which).arm(Trigger::Bytes(direction, at), Fault::HalfOpen(direction));
@@ -256,8 +281,8 @@ fn harm(proxied: &Proxied, harm: Harm, case: &Case, rng: &mut StdRng) {
     }
 }
 
-/// Adds the exported spans of all observed traces, and checks everything.
-fn conclude(mut proxied: Proxied, all: Vec<(Case, Observed)>) {
+/// Adds the exported spans of all observed traces, and checks everything. Returns how many starts were repeated.
+fn conclude(mut proxied: Proxied, all: Vec<(Case, Observed)>) -> usize {
     // It exports what is left.
     proxied.testbed.stop_exec_server();
     let mut exported: HashMap<Vec<u8>, Vec<_>> = HashMap::new();
@@ -267,7 +292,7 @@ fn conclude(mut proxied: Proxied, all: Vec<(Case, Observed)>) {
             .or_default()
             .push(received.span);
     }
-    let mut violations = Vec::new();
+    let (mut violations, mut repeated) = (Vec::new(), 0);
     for (case, mut observed) in all {
         let spans = exported.remove(&observed.caller.0).unwrap_or_default();
         let request = ExportTraceServiceRequest {
@@ -283,8 +308,10 @@ fn conclude(mut proxied: Proxied, all: Vec<(Case, Observed)>) {
         for (claim, why) in check(&observed, &case.expected) {
             violations.push(format!("{}: {claim:?}: {why}", case.name));
         }
+        repeated += usize::from(violations.is_empty() && is_repeated_start(&observed));
     }
     assert!(violations.is_empty(), "{}", violations.join("\n"));
+    repeated
 }
 
 /// Runs all cases one after another, each with its own harm.
@@ -327,10 +354,14 @@ fn all_hold(what: &str, kind: Harm, all: &[Case]) {
     }
     let acted = proxied.client_link.acted() + proxied.server_link.acted();
     println!("{what}: {acted} faults in {} commands", concluded.len());
-    if let Harm::AtByte(..) = kind {
+    if let Harm::AtByte(..) | Harm::LosesStart = kind {
         assert!(acted * 2 > concluded.len() as u64, "most faults have to act");
     }
-    conclude(proxied, concluded);
+    let repeated = conclude(proxied, concluded);
+    println!("{what}: {repeated} starts were repeated");
+    if let Harm::LosesStart = kind {
+        assert!(repeated > 0, "no start was repeated");
+    }
 }
 
 /// Bytes of the case of one line.
@@ -363,6 +394,15 @@ fn every_case_holds_when_the_connection_of_the_client_is_cut() {
 fn every_case_holds_when_the_connection_of_the_exec_server_is_cut() {
     let harm = Harm::AtByte(Link::Server, Fault::Cut);
     all_hold("exec-server cut", harm, &faulty_cases(line_bytes()));
+}
+
+#[test]
+fn every_case_holds_when_the_start_is_lost_and_repeated() {
+    let short: Vec<_> = faulty_cases(10_000)
+        .into_iter()
+        .filter(|case| case.output_bytes() < 100)
+        .collect();
+    all_hold("start lost", Harm::LosesStart, &short);
 }
 
 #[test]
@@ -461,6 +501,8 @@ fn the_command_line_passes_the_cases_when_either_connection_is_cut() {
             "--drain".to_owned(),
             humantime::format_duration(DRAIN).to_string(),
         ]);
+        let file = proxied.testbed.home.file(&format!("trace-{number}.json"));
+        options.extend(["--trace-json".to_owned(), file.to_str().unwrap().to_owned()]);
         for (name, value) in place.variables() {
             options.extend(["--env".to_owned(), format!("{name}={value}")]);
         }
@@ -489,6 +531,10 @@ fn the_command_line_passes_the_cases_when_either_connection_is_cut() {
             ..Observed::default()
         };
         assert_eq!(Exit::Code(finished.code), case.expected.exit, "{finished:?}");
+        // The client has exported its own spans too.
+        let file = fs::read(&file).unwrap();
+        observed.in_file = SpanSeen::of(&serde_json::from_slice(&file).unwrap());
+        assert!(!observed.in_file.is_empty());
         place.left(&case, &mut observed);
         concluded.push((case, observed));
     }

@@ -161,8 +161,8 @@ pub(crate) struct Recorded {
     /// The envelope's span.
     pub(crate) envelope: SpanId,
     pub(crate) parent: Option<SpanId>,
-    /// Whether it has the `process` stage.
-    pub(crate) has_process: bool,
+    /// The span of the process, if it has the `process` stage.
+    pub(crate) process: Option<SpanId>,
     /// Stages that end before they begin, or lie outside their envelope.
     pub(crate) misplaced: Vec<&'static str>,
 }
@@ -339,7 +339,7 @@ impl Recorded {
             trace: record.context.trace_id,
             envelope: record.context.span_id,
             parent: record.parent,
-            has_process: record.stage(PROCESS).is_some(),
+            process: record.stage(PROCESS).map(|_| record.span_id(PROCESS, 0)),
             misplaced,
         }
     }

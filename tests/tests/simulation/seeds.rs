@@ -198,7 +198,8 @@ fn line(event: &Event) -> String {
         Event::Recorded(recorded) => {
             format!(
                 "Recorded {:?} has_process={}",
-                recorded.side, recorded.has_process
+                recorded.side,
+                recorded.process.is_some()
             )
         }
         event => format!("{event:?}"),

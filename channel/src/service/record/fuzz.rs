@@ -81,6 +81,7 @@ fn run(bytes: &[u8]) {
         observer: None,
         losses: Vec::new(),
         first_sent: None,
+        calls: RecordCalls::default(),
     };
     let record = draft.build(&stamps, Some(timings), clock.offset(), end, 0);
     check(&record);

@@ -54,6 +54,7 @@ impl MeasuredCall {
             observer: None,
             losses: Vec::new(),
             first_sent: None,
+            calls: RecordCalls::default(),
         };
         draft.build(&stamps, Some(&self.timings), self.clock, at(self.end), 0)
     }

@@ -31,6 +31,7 @@ fn good() -> Observed {
         starts: vec![format!("00-{}-{}-01", "05".repeat(16), "03".repeat(8))],
         alive: Vec::new(),
         spans: vec![span("call", 2, 1), span("process", 3, 2)],
+        in_file: vec![span("process", 3, 2)],
         caller: (vec![TRACE; 16], vec![1; 8]),
     }
 }
@@ -139,13 +140,27 @@ fn a_process_that_is_left_is_found() {
 
 #[test]
 fn spans_without_an_end_a_parent_or_their_process_are_found() {
-    let claim = Claim::SpansAreClosed;
-    breaks(claim, |observed| observed.spans[1].times.1 = 0);
-    breaks(claim, |observed| observed.spans[1].parent = vec![9; 8]);
-    breaks(claim, |observed| observed.spans.push(span("process", 4, 2)));
-    breaks(claim, |observed| observed.spans[1].name = "other".into());
-    breaks(claim, |observed| observed.spans.push(span("call", 4, 1)));
-    breaks(claim, |observed| observed.spans.push(span("other", 3, 2)));
+    let found = |change: fn(&mut Observed)| {
+        breaks(Claim::SpansAreClosed, |observed| {
+            observed.in_file.clear();
+            change(observed);
+        });
+    };
+    found(|observed| observed.spans[1].times.1 = 0);
+    found(|observed| observed.spans[1].parent = vec![9; 8]);
+    found(|observed| observed.spans.push(span("process", 4, 2)));
+    found(|observed| observed.spans[1].name = "other".into());
+    found(|observed| observed.spans.push(span("call", 4, 1)));
+    found(|observed| observed.spans.push(span("other", 3, 2)));
+}
+
+#[test]
+fn a_span_of_the_file_with_another_id_name_or_parent_than_the_exported_one_is_found() {
+    let claim = Claim::FileIsExported;
+    breaks(claim, |observed| observed.in_file[0].id = vec![4; 8]);
+    breaks(claim, |observed| observed.in_file[0].name = "other".into());
+    breaks(claim, |observed| observed.in_file[0].parent = vec![1; 8]);
+    breaks(claim, |observed| observed.in_file.push(span("rpc", 4, 2)));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn recorded(side: Side, trace: u128) -> Event {
             Side::Client => caller(trace).span,
             Side::Server => envelope(trace),
         }),
-        has_process: true,
+        process: Some(SpanId::from(9)),
         misplaced: Vec::new(),
     })
 }
@@ -323,7 +323,7 @@ fn own_record(side: Side) -> Event {
     };
     Event::Recorded(Recorded {
         parent: record.parent.filter(|_| side == Side::Server),
-        has_process: false,
+        process: None,
         ..record
     })
 }
@@ -663,7 +663,7 @@ fn a_call_that_begins_a_trace_is_recorded_once_and_without_the_process() {
         let Event::Recorded(mut record) = own_record(Side::Server) else {
             unreachable!()
         };
-        record.has_process = true;
+        record.process = Some(SpanId::from(9));
         replace(events, own_record(Side::Server), Event::Recorded(record));
     });
     breaks(Claim::OneTrace, |events| {
@@ -774,7 +774,7 @@ fn a_record_without_the_process_span_is_found() {
         let Event::Recorded(mut record) = recorded(Side::Server, 5) else {
             unreachable!()
         };
-        record.has_process = false;
+        record.process = None;
         replace(events, recorded(Side::Server, 5), Event::Recorded(record));
     });
 }
@@ -833,6 +833,15 @@ fn a_wrong_trace_and_a_wrong_parent_are_found() {
         record.parent = Some(SpanId::from(1));
         replace(events, recorded(Side::Server, 5), Event::Recorded(record));
     });
+    for side in [Side::Client, Side::Server] {
+        breaks(claim, |events| {
+            let Event::Recorded(mut record) = recorded(side, 5) else {
+                unreachable!()
+            };
+            record.process = Some(SpanId::from(10));
+            replace(events, recorded(side, 5), Event::Recorded(record));
+        });
+    }
     breaks(claim, |events| {
         replace(events, spawned(RUN, 1, 5), spawned(RUN, 1, 6))
     });

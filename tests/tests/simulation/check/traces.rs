@@ -55,7 +55,7 @@ pub(super) fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             };
             let records = facts.records_of(call, Side::Server);
             // A call that attaches to the process again is recorded without it.
-            let times = records.iter().filter(|record| record.has_process).count();
+            let times = records.iter().filter(|record| record.process.is_some()).count();
             let crashed = facts.crashed.contains(&spawn.epoch);
             if times > 1 || (times == 0 && !crashed) {
                 details.push(format!(
@@ -79,7 +79,7 @@ pub(super) fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
         }
         if records
             .iter()
-            .any(|record| record.side == Side::Server && record.has_process)
+            .any(|record| record.side == Side::Server && record.process.is_some())
         {
             details.push(format!("trace {trace}: a call that reads a process recorded it"));
         }
@@ -134,6 +134,13 @@ pub(super) fn one_trace(facts: &Facts<'_>) -> Vec<String> {
                     "{attempt:?}: the server's spans have another call as parent"
                 ));
             }
+        }
+        let processes: Vec<_> = servers.iter().filter_map(|record| record.process).collect();
+        let is_same = |process: SpanId| processes.is_empty() || processes.contains(&process);
+        if !clients.iter().filter_map(|record| record.process).all(is_same) {
+            details.push(format!(
+                "{attempt:?}: the client's span of the process is not the server's"
+            ));
         }
         // A start that is repeated after the loss of its session is a call of its own in the same envelope.
         let mut ids = vec![envelope];
