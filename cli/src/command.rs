@@ -43,6 +43,7 @@ use std::time::Duration;
 use baton_core_client::{
     Client, Command, Event, ExitStatus, ProcessId, RecordTo, Run, RunError, Stdin, WindowSize,
 };
+use baton_trace::outcome::{Outcome, OutcomeKind};
 use baton_trace::record::CallRecord;
 use baton_trace::text::counted;
 use baton_trace::w3c::TraceContext;
@@ -199,7 +200,8 @@ async fn run_attached(
         Ok((run, stdin, first))
     };
     let (run, stdin, first) = tokio::select! {
-        started = starting => started.map_err(|error: RunError| CliError::from(error).with_grace(grace))?,
+        started = starting => started
+            .map_err(|error: RunError| CliError::from(error).with_grace(grace).of_command(false))?,
         signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
     let mut following = Following {
@@ -307,7 +309,8 @@ async fn follow(following: Following) -> Result<Ending, CliError> {
     for task in forwarding.into_iter().chain(resizing) {
         task.abort();
     }
-    let ended = ended.map_err(|error| error.with_grace(run.grace()))?;
+    let is_started = run.last_seq() > 0;
+    let ended = ended.map_err(|error| error.with_grace(run.grace()).of_command(is_started))?;
     let CommandExit {
         status,
         truncated,
@@ -318,7 +321,13 @@ async fn follow(following: Following) -> Result<Ending, CliError> {
         stderr_line!("baton: {}", survivors_line(survivors));
     }
     if let (Some(signal), ExitStatus::Signal { .. }) = (interruption.signal(), status) {
-        return Err(CliError::Interrupted { signal });
+        return Err(CliError::Interrupted { signal }.with_outcome(run.outcome()));
+    }
+    if let Some(outcome) = run
+        .outcome()
+        .filter(|outcome| is_cut_short(*outcome, &interruption))
+    {
+        stderr_line!("baton: the command was ended: {outcome} ({})", outcome.words());
     }
     if truncated {
         stderr_line!(
@@ -326,6 +335,15 @@ async fn follow(following: Following) -> Result<Ending, CliError> {
         );
     }
     Ok(Ending::Exited(status.shell_code()))
+}
+
+/// Whether something else than the command and this process has ended the command.
+fn is_cut_short(outcome: Outcome, interruption: &Interruption) -> bool {
+    interruption.signal().is_none()
+        && matches!(
+            outcome.kind(),
+            OutcomeKind::TimedOut | OutcomeKind::OutOfMemory | OutcomeKind::Killed
+        )
 }
 
 /// Leaves a command that runs on, and says so.

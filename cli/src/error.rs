@@ -23,6 +23,7 @@ use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
 use baton_trace::TraceId;
+use baton_trace::outcome::{Loss, Outcome};
 use baton_trace::text::counted;
 
 use crate::copy_place::CopyUsage;
@@ -109,6 +110,9 @@ pub(crate) enum CliError {
         humantime::format_duration(*grace)
     )]
     LostWithGrace { error: SessionError, grace: Duration },
+    /// The end of a command.
+    #[error("{error}")]
+    Ended { error: Box<Self>, outcome: Outcome },
     #[error(transparent)]
     Records(#[from] RecordsError),
     #[error(transparent)]
@@ -208,14 +212,60 @@ impl CliError {
         }
     }
 
+    /// The error of a command, with how the command ended if the error tells. `is_started`: the command has started.
+    pub(crate) fn of_command(self, is_started: bool) -> Self {
+        let outcome = match &self {
+            Self::Run(error) => error.outcome(is_started),
+            Self::LostWithGrace { .. } => Some(Outcome::Lost(Loss::Connection)),
+            _ => None,
+        };
+        self.with_outcome(outcome)
+    }
+
+    /// The error of a command that ended so.
+    pub(crate) fn with_outcome(self, outcome: Option<Outcome>) -> Self {
+        match outcome {
+            Some(outcome) => Self::Ended {
+                error: Box::new(self),
+                outcome,
+            },
+            None => self,
+        }
+    }
+
+    /// What went wrong, without the end of a command.
+    pub(crate) fn cause(&self) -> &Self {
+        match self {
+            Self::Ended { error, .. } => error,
+            other => other,
+        }
+    }
+
+    /// What is printed: what went wrong, what to do, and of a command's end the words that history and spans have.
+    pub(crate) fn message(&self) -> String {
+        let text = match self.advice() {
+            Some(advice) => format!("{self}; {advice}"),
+            None => self.to_string(),
+        };
+        let Self::Ended { outcome, .. } = self else {
+            return text;
+        };
+        let words = outcome.words();
+        // What follows the first line is to be copied.
+        match text.split_once('\n') {
+            Some((first, rest)) => format!("{first} ({words})\n{rest}"),
+            None => format!("{text} ({words})"),
+        }
+    }
+
     /// Whether the error needs no message, as for any tool before `| head`.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(self, Self::ReaderGone { .. })
+        matches!(self.cause(), Self::ReaderGone { .. })
     }
 
     /// What to do about a library's error, which does not mention the command line.
     pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
+        match self.cause() {
             Self::Run(RunError::Connect(error))
             | Self::Copy(CopyError::Files(FilesError::Connect(error)))
             | Self::Records(RecordsError::Connect(error))
@@ -260,7 +310,7 @@ impl CliError {
     }
 
     pub(crate) fn exit_code(&self) -> i32 {
-        match self {
+        match self.cause() {
             Self::Run(RunError::Start {
                 failure: StartFailure::CommandNotFound,
                 ..
@@ -295,6 +345,9 @@ fn may_run_on(error: &SessionError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use baton_proto::channel::go_away::Reason;
+    use baton_trace::outcome;
+
     use super::*;
 
     #[test]
@@ -329,6 +382,38 @@ mod tests {
             };
             assert!(is_right, "{error}: {given:?}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_command_is_told_in_the_words_of_history_and_spans() {
+        let timed_out = CliError::from(RunError::TimedOut).of_command(true);
+        let message = timed_out.message();
+        assert!(
+            message.ends_with("what it waits for (timed_out, fault limit)"),
+            "{message}"
+        );
+        assert_eq!(timed_out.exit_code(), TIMED_OUT);
+        let closed = |is_started| {
+            let error = RunError::Session(SessionError::GoAway(Reason::Shutdown));
+            CliError::from(error).of_command(is_started).message()
+        };
+        for (is_started, words) in [
+            (true, "(killed, shut_down, fault server)"),
+            (false, "(lost, fault server)"),
+        ] {
+            let message = closed(is_started);
+            assert!(message.ends_with(words), "{message}");
+        }
+        // A line to copy follows.
+        let outcome = Some(Outcome::FailedToStart(outcome::StartFailure::NotAllowed));
+        let line = "baton-key laptop".to_owned();
+        let message = CliError::NotAllowed { line }.with_outcome(outcome).message();
+        assert!(
+            message.ends_with(" (failed_to_start, not_allowed, fault caller)\nbaton-key laptop"),
+            "{message}"
+        );
+        // Not about a command.
+        assert!(!CliError::NoTicket.of_command(false).message().contains("fault"));
     }
 
     #[test]

@@ -58,13 +58,10 @@ fn main() {
     raw_terminal::restore();
     let code = outcome.unwrap_or_else(|error| {
         if !error.is_silent() {
-            match error.advice() {
-                Some(advice) => stderr_line!("baton: {error}; {advice}"),
-                None => stderr_line!("baton: {error}"),
-            }
+            stderr_line!("baton: {}", error.message());
         }
-        if let CliError::Interrupted { signal } = error {
-            signals::exit_by_signal(signal);
+        if let CliError::Interrupted { signal } = error.cause() {
+            signals::exit_by_signal(*signal);
         }
         error.exit_code()
     });

@@ -5,12 +5,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use baton_core_client::ExitStatus;
 use baton_export::clock;
 use baton_proto::metadata::{self as wire, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
-use baton_trace::command::{CommandExit, signal_name};
+use baton_trace::command::CommandExit;
 use baton_trace::family::{Family, STAGES as FAMILY_STAGES, Unavailable};
 use baton_trace::outcome::{Fault, Loss, Outcome, OutcomeKind, StartFailure};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
@@ -62,13 +61,17 @@ pub(crate) fn command_line(argv: &[bytes::Bytes], is_cut: bool) -> String {
     printable(&words.join(" ")).into_owned()
 }
 
-/// How the command ended. `None`: it has not.
-pub(crate) fn ended(record: &Record) -> Option<Outcome> {
-    let exit = match (record.exit_code, record.signal) {
+fn exit(record: &Record) -> Option<CommandExit> {
+    match (record.exit_code, record.signal) {
         (Some(code), _) => Some(CommandExit::Code(code)),
         (None, Some(signal)) => Some(CommandExit::Signal(signal)),
         (None, None) => None,
-    };
+    }
+}
+
+/// How the command ended. `None`: it has not.
+pub(crate) fn ended(record: &Record) -> Option<Outcome> {
+    let exit = exit(record);
     Some(match wire::Outcome::try_from(record.outcome) {
         Ok(wire::Outcome::Running) => return None,
         Ok(wire::Outcome::Exited) => Outcome::Exited {
@@ -118,11 +121,7 @@ pub(crate) fn asked_fault(fault: Fault) -> wire::Fault {
 
 /// The outcome's name, with the exit code or signal.
 pub(crate) fn outcome(record: &Record) -> String {
-    let status = match (record.exit_code, record.signal) {
-        (Some(code), _) => format!(" {}", ExitStatus::Code(code).shell_code()),
-        (None, Some(signal)) => format!(" {}", signal_name(signal)),
-        (None, None) => String::new(),
-    };
+    let status = exit(record).map(|exit| format!(" {exit}")).unwrap_or_default();
     let core = if record.core_dumped { ", core" } else { "" };
     format!("{}{status}{core}", outcome_name(record))
 }

@@ -68,6 +68,7 @@ impl RemoteClient {
     /// Adds the public line to the error of a key that is not allowed.
     pub(crate) fn explain(&self, error: CliError) -> CliError {
         match error {
+            CliError::Ended { error, outcome } => self.explain(*error).with_outcome(Some(outcome)),
             CliError::Run(RunError::Session(SessionError::NotAllowed))
             | CliError::Copy(CopyError::Files(FilesError::Session(SessionError::NotAllowed)))
             | CliError::Records(RecordsError::Session(SessionError::NotAllowed))

@@ -100,7 +100,9 @@ pub enum RunError {
     Rpc(Status),
 }
 
-/// Why the exec-server did not start a command, or did not attach a call to it.
+/// Why the exec-server did not start a command, or did not attach a call to it, or what was wrong with a request: the
+/// errors of the wire. [`RunError::outcome`] says which [`outcome::StartFailure`] of the command that is, if it is one.
+/// That one also has failures that no exec-server reports, like no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartFailure {

@@ -28,33 +28,7 @@ use crate::family::FamilySummary;
 use crate::outcome::{Loss, Outcome, StartFailure};
 use crate::status::RpcStatus;
 
-pub use crate::outcome::CommandExit;
-
-/// The name of a signal on Linux, without `SIG`; the number, if it has no name here.
-pub fn signal_name(signal: i32) -> Cow<'static, str> {
-    let name = match signal {
-        1 => "HUP",
-        2 => "INT",
-        3 => "QUIT",
-        4 => "ILL",
-        5 => "TRAP",
-        6 => "ABRT",
-        7 => "BUS",
-        8 => "FPE",
-        9 => "KILL",
-        10 => "USR1",
-        11 => "SEGV",
-        12 => "USR2",
-        13 => "PIPE",
-        14 => "ALRM",
-        15 => "TERM",
-        24 => "XCPU",
-        25 => "XFSZ",
-        31 => "SYS",
-        other => return other.to_string().into(),
-    };
-    name.into()
-}
+pub use crate::outcome::{CommandExit, signal_name};
 
 /// The progress of a call, as its client observed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

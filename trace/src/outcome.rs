@@ -6,7 +6,7 @@
 //! client ─── events, or the call's error ──► Outcome ──► span `call`, messages, JSON
 //! ```
 //!
-//! [`Outcome`] is the only type for this. Its words ([`Outcome::as_str`], [`Fault::as_str`], [`StartFailure::as_str`],
+//! [`Outcome`] is the only type for this. [`Outcome::words`] is how messages name it. Its words ([`Outcome::as_str`], [`Fault::as_str`], [`StartFailure::as_str`],
 //! [`CallEnd::name`]) are the same in messages, JSON, records and spans. [`markdown`](markdown()) writes the table of
 //! outcomes and faults in `docs/METADATA.md`, and a test compares them.
 //!
@@ -16,12 +16,13 @@ mod exit;
 mod fault;
 mod markdown;
 mod start_failure;
+mod words;
 
 use baton_proto::exec::exec_error::Kind;
 
 use crate::call_end::CallEnd;
 
-pub use exit::CommandExit;
+pub use exit::{CommandExit, signal_name};
 pub use fault::Fault;
 pub use markdown::markdown;
 pub use start_failure::StartFailure;

@@ -21,7 +21,9 @@ pub(super) async fn start(
     let command = command.kill_grace(graces.kill).parent(context);
     let mut stop = StopSignals::new();
     let process = tokio::select! {
-        started = client.start_detached(command) => started?,
+        started = client.start_detached(command) => {
+            started.map_err(|error| CliError::from(error).of_command(false))?
+        }
         signal = stop.next() => return Err(CliError::Interrupted { signal }),
     };
     let lines = JsonLines {

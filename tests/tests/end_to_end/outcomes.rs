@@ -88,6 +88,64 @@ fn endless(testbed: &Testbed, mark: &Mark, file: &Path) -> Running {
 }
 
 #[test]
+fn messages_say_in_the_same_words_how_a_command_ended() {
+    let mut testbed = Testbed::new();
+    let not_found = "(failed_to_start, command_not_found, fault caller)";
+    for (options, command, words) in [
+        (&[][..], "no-such-program", not_found),
+        (
+            &["--cwd", "/no/such/directory"],
+            "true",
+            "(failed_to_start, bad_cwd, fault caller)",
+        ),
+        (&["--timeout", "300ms"], "cat", "(timed_out, fault limit)"),
+    ] {
+        let finished = Running::start(testbed.exec_with(options, [command]), Input::Open).finish();
+        let last = finished.stderr.lines().last().unwrap_or_default();
+        assert!(last.ends_with(words), "{finished:?}");
+    }
+    let mut embedded = testbed.home.baton();
+    embedded.args(["run", "--quiet", "--", "no-such-program"]);
+    let finished = run(embedded);
+    assert!(finished.stderr.trim_end().ends_with(not_found), "{finished:?}");
+    // What the command has done itself is told by its exit code alone.
+    for script in ["exit 3", "kill -SEGV $$"] {
+        let finished = run(testbed.exec_with(&[], ["sh", "-c", script]));
+        assert_eq!(finished.stderr, "", "{script}");
+    }
+
+    let mark = Mark::new();
+    let sleep = |testbed: &Testbed, name: &str| {
+        let ready = testbed.home.file(name);
+        // The client forwards its input once it knows that the command runs.
+        let script = format!("read line; : >{}; sleep 1000", ready.display());
+        let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", &script]);
+        let mut running = Running::start(exec, Input::Open);
+        running.write(b"\n");
+        poll("it runs", || ready.exists().then_some(()));
+        running
+    };
+    let interrupted = sleep(&testbed, "first");
+    interrupted.signal(Signal::INT);
+    let finished = interrupted.finish();
+    assert_eq!(
+        finished.stderr, "baton: interrupted (killed INT, reset, fault caller)\n",
+        "{finished:?}"
+    );
+    mark.await_gone();
+    let stopped = sleep(&testbed, "second");
+    testbed.stop_exec_server();
+    let finished = stopped.finish();
+    // With the signal, if its exit has arrived.
+    let words = ", shut_down, fault server)";
+    let is_killed = finished.stderr.contains("(killed");
+    assert!(
+        is_killed && finished.stderr.trim_end().ends_with(words),
+        "{finished:?}"
+    );
+}
+
+#[test]
 fn outcome_and_fault_are_the_same_in_events_history_and_spans() {
     let mut testbed = Testbed::new();
     let file = testbed.home.file("trace.json");

@@ -21,61 +21,35 @@ pub fn markdown() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "| `{}` | {reason} | {fault} | {means} |", outcome.as_str());
     };
-    row(Outcome::Exited { code: 0 }, "", "exit code 0");
+    let said = |outcome: Outcome| outcome.to_string();
+    let success = Outcome::Exited { code: 0 };
+    row(success, "", &said(success));
     row(Outcome::Exited { code: 1 }, "", "any other exit code");
     let crashed = Outcome::Signaled {
         signal: 11,
         core_dumped: true,
     };
-    row(
-        crashed,
-        "",
-        "a signal ended it that neither the exec-server nor the caller sent",
-    );
-    row(
-        Outcome::OutOfMemory { exit },
-        "",
-        "the memory limit of its cgroup was reached, as the cgroup reports",
-    );
-    row(
-        Outcome::TimedOut { exit },
-        CallEnd::Deadline.name(),
-        "its timeout expired",
-    );
+    row(crashed, "", &said(crashed));
+    let out_of_memory = Outcome::OutOfMemory { exit };
+    row(out_of_memory, "", &said(out_of_memory));
+    let timed_out = Outcome::TimedOut { exit };
+    row(timed_out, CallEnd::Deadline.name(), &said(timed_out));
     for by in CallEnd::ALL {
         // It is `timed_out`.
         if by != CallEnd::Deadline {
-            row(Outcome::Killed { by: Some(by), exit }, by.name(), &by.to_string());
+            let killed = Outcome::Killed { by: Some(by), exit };
+            row(killed, by.name(), &said(killed));
         }
     }
-    row(
-        Outcome::Killed { by: None, exit },
-        Fault::Unknown.as_str(),
-        "killed, in a record that does not say why",
-    );
+    let killed = Outcome::Killed { by: None, exit };
+    row(killed, Fault::Unknown.as_str(), &said(killed));
     for failure in StartFailure::ALL {
-        row(
-            Outcome::FailedToStart(failure),
-            failure.as_str(),
-            &failure.to_string(),
-        );
+        let failed = Outcome::FailedToStart(failure);
+        row(failed, failure.as_str(), &said(failed));
     }
-    for (loss, means) in [
-        (
-            Loss::Server,
-            "the exec-server ended first, or did not learn how it ended",
-        ),
-        (
-            Loss::Connection,
-            "only a client reports it: the connection was lost, and the record has the outcome",
-        ),
-        (
-            Loss::Superseded,
-            "only a client reports it: another call has attached to the command, which goes on",
-        ),
-    ] {
-        row(Outcome::Lost(loss), "", means);
+    for loss in [Loss::Server, Loss::Connection, Loss::Superseded] {
+        row(Outcome::Lost(loss), "", &said(Outcome::Lost(loss)));
     }
-    row(Outcome::Unknown, "", "only a newer version knows it");
+    row(Outcome::Unknown, "", &said(Outcome::Unknown));
     out
 }
