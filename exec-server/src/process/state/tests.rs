@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Wake;
+use std::task::{Poll, Wake};
 
 use baton_channel::limits::CREDIT_BATCH;
-use baton_proto::exec::{Closed, Output, OutputStream};
+use baton_proto::exec::{Closed, Output, OutputStream, ProcessEvent};
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
