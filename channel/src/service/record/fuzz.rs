@@ -6,12 +6,15 @@ use std::time::Duration;
 use baton_analyze::record::read_text;
 use baton_export::{json, spans};
 use baton_fuzz::{Input, Script, Target};
-use baton_mux::ReceivedStamps;
 use baton_mux::timings::{Row, encode};
+use baton_mux::{ReceivedStamps, RelayStamp, SentStamps, Stamps};
 use baton_proto::limits::TIMINGS_MAX;
 use baton_trace::clock::{ClockOffsetEstimator, ClockSample};
+use baton_trace::record::{Anchor, CallRecord};
 use baton_trace::report::{Coverage, WaterfallStyle, waterfall};
-use baton_trace::stage::transport::{CALL, RPC};
+use baton_trace::stage::StageId;
+use baton_trace::stage::transport::{CALL, RELAY_FORWARD, RELAY_QUEUE, RPC};
+use baton_trace::w3c::TraceContext;
 
 use super::*;
 

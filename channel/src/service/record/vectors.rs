@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use baton_mux::ReceivedStamps;
 use baton_mux::timings::{Row, encode};
+use baton_mux::{ReceivedStamps, RelayStamp, SentStamps, Stamps};
+use baton_trace::clock::ClockOffset;
+use baton_trace::record::{Anchor, CallRecord};
 use baton_trace::report::{Coverage, tree};
+use baton_trace::stage::StageId;
+use baton_trace::w3c::TraceContext;
 use baton_vectors::{Case, Json, Vector, check, list, object};
 
 use super::*;
