@@ -225,34 +225,41 @@ pub(crate) struct RunCaller {
 impl RunCaller {
     async fn call(&self) {
         match self.plan.caller {
-            Caller::Library {
-                stdin,
-                patience,
-                drain,
-                grace,
-            } => {
-                let attempt = Attempt {
-                    run: self.run,
-                    number: 0,
-                };
-                let kind = CallKind::Run {
-                    stdin: stdin.map(|(bytes, _)| bytes),
-                    recovers: !grace.is_zero(),
-                    drops_output: self.plan.drops_output,
-                    grace,
-                };
-                let command = self
-                    .command(self.begin(attempt, kind))
-                    .drain(drain)
-                    .grace(grace)
-                    .on_recovery(self.on_recovery(attempt));
-                let call = self.through_library(attempt, command, stdin);
-                self.end_within(attempt, patience, call).await;
-            }
+            Caller::Library { .. } => drop(self.call_library(0).await),
             Caller::Repeating { attempts } => self.repeat(attempts).await,
             Caller::Detached => self.start_detached().await,
             Caller::Insistent { .. } => self.start_and_insist().await,
         }
+    }
+
+    /// Makes a call of this number through the client library, if the plan says so.
+    pub(crate) async fn call_library(&self, number: u32) -> Option<CallResult> {
+        let Caller::Library {
+            stdin,
+            patience,
+            drain,
+            grace,
+        } = self.plan.caller
+        else {
+            return None;
+        };
+        let attempt = Attempt {
+            run: self.run,
+            number,
+        };
+        let kind = CallKind::Run {
+            stdin: stdin.map(|(bytes, _)| bytes),
+            recovers: !grace.is_zero(),
+            drops_output: self.plan.drops_output,
+            grace,
+        };
+        let command = self
+            .command(self.begin(attempt, kind))
+            .drain(drain)
+            .grace(grace)
+            .on_recovery(self.on_recovery(attempt));
+        let call = self.through_library(attempt, command, stdin);
+        Some(self.end_within(attempt, patience, call).await)
     }
 
     /// The command of the run.

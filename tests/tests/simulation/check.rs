@@ -70,15 +70,28 @@ pub(crate) enum Claim {
     OneTrace,
     /// When all faults have ended, a command of each client runs.
     Recovers,
+    /// Every command that was started is received to its end, whatever happened to relays. Checked for a fleet.
+    NoneLost,
+    /// When every relay is known again, every exec-server is reachable. Checked for a fleet.
+    Reachable,
     /// When all clients have ended, no process and no session is left.
     LeavesNothing,
 }
 
-/// Returns all violations.
+/// Returns all violations in a simulation of one relay.
 pub(crate) fn check(entries: &[Entry]) -> Vec<Violation> {
+    check_claims(entries, CHECKS_OF_COMMANDS.iter().chain(CHECKS_OF_ONE_RELAY))
+}
+
+/// Returns all violations in a simulation of a fleet.
+pub(crate) fn check_fleet(entries: &[Entry]) -> Vec<Violation> {
+    check_claims(entries, CHECKS_OF_COMMANDS.iter().chain(CHECKS_OF_A_FLEET))
+}
+
+fn check_claims<'a>(entries: &[Entry], checks: impl Iterator<Item = &'a (Claim, Check)>) -> Vec<Violation> {
     let facts = Facts::gather(entries);
     let mut violations = Vec::new();
-    for (claim, check) in CHECKS {
+    for (claim, check) in checks {
         let details = check(&facts);
         violations.extend(details.into_iter().map(|detail| Violation {
             claim: *claim,
@@ -90,7 +103,7 @@ pub(crate) fn check(entries: &[Entry]) -> Vec<Violation> {
 
 type Check = fn(&Facts<'_>) -> Vec<String>;
 
-const CHECKS: &[(Claim, Check)] = &[
+const CHECKS_OF_COMMANDS: &[(Claim, Check)] = &[
     (Claim::AtMostOneRun, at_most_one_run),
     (Claim::GapFreePrefix, gap_free_prefix),
     (Claim::OneExit, one_exit),
@@ -98,16 +111,21 @@ const CHECKS: &[(Claim, Check)] = &[
     (Claim::KeepsProtocol, keeps_protocol),
     (Claim::OneOwner, one_owner),
     (Claim::KilledForAReason, killed_for_a_reason),
-    (Claim::DetachedIsFound, detached_is_found),
     (Claim::RepeatsAreTold, repeats_are_told),
     (Claim::EveryCallEnds, every_call_ends),
     (Claim::StdinIsWhole, stdin_is_whole),
     (Claim::NothingRunsOn, nothing_runs_on),
     (Claim::EverySpanClosed, every_span_closed),
     (Claim::OneTrace, one_trace),
+];
+
+const CHECKS_OF_ONE_RELAY: &[(Claim, Check)] = &[
+    (Claim::DetachedIsFound, detached_is_found),
     (Claim::Recovers, recovers),
     (Claim::LeavesNothing, leaves_nothing),
 ];
+
+const CHECKS_OF_A_FLEET: &[(Claim, Check)] = &[(Claim::NoneLost, none_lost), (Claim::Reachable, reachable)];
 
 fn at_most_one_run(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
@@ -198,6 +216,30 @@ fn recovers(facts: &Facts<'_>) -> Vec<String> {
     }
     let lost = facts.recovered.iter().filter(|(_, ran)| !ran);
     lost.map(|(client, _)| format!("client {client} did not recover"))
+        .collect()
+}
+
+fn none_lost(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (run, of) in &facts.runs {
+        let mut calls = facts.calls_of(*run);
+        if !of.spawns.is_empty() && !calls.any(|(_, call)| call.ends.contains(&&CallResult::Complete)) {
+            let ends: Vec<_> = facts.calls_of(*run).map(|(_, call)| &call.ends).collect();
+            details.push(format!(
+                "run {} was started, and its calls ended with {ends:?}",
+                run.0
+            ));
+        }
+    }
+    details
+}
+
+fn reachable(facts: &Facts<'_>) -> Vec<String> {
+    if facts.dialled.is_empty() {
+        return vec!["no client dialled at the end".into()];
+    }
+    let lost = facts.dialled.iter().filter(|(.., found)| !found);
+    lost.map(|(client, server, _)| format!("client {client} did not reach exec-server {server}"))
         .collect()
 }
 

@@ -233,6 +233,12 @@ pub(crate) enum Event {
 
     /// After the last fault a client retried a command until it ran, or until its time was over (`ran` is false).
     Recovered { client: usize, ran: bool },
+    /// When every exec-server had to be reachable, a client dialled one in a new session, and ran a command.
+    Dialled {
+        client: usize,
+        server: usize,
+        found: bool,
+    },
     /// What the components still hold after every client program has ended.
     Settled {
         processes: usize,

@@ -5,6 +5,7 @@
 //! * `plan`: what a seed determines;
 //! * `simulation`: one simulation; `network`, `process`, `caller`: the simulated components;
 //! * `companion`: further callers of a process; `insistent`: callers that do not give their lease up;
+//! * `fleet`: another kind of simulation, with several relays behind a balancer;
 //! * `history`: the recorded events; `check`: the claims about them;
 //! * `seeds`: the tests, which simulate and replay seeds.
 //!
@@ -18,6 +19,7 @@
 mod caller;
 mod check;
 mod companion;
+mod fleet;
 mod history;
 mod insistent;
 mod network;

@@ -167,7 +167,7 @@ const LAST_START: Duration = Duration::from_secs(9);
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
-        let mut rng = Random(StdRng::seed_from_u64(seed));
+        let mut rng = Random::of(seed);
         let network = Network {
             latency: (
                 Duration::from_millis(1),
@@ -268,7 +268,7 @@ impl Script {
         }
     }
 
-    fn of(rng: &mut Random) -> Self {
+    pub(crate) fn of(rng: &mut Random) -> Self {
         let is_bulk = rng.chance(0.15);
         let writes = (0..rng.between(0, 12))
             .map(|_| {
@@ -441,28 +441,33 @@ fn fault(clients: usize, rng: &mut Random, actions: &mut Vec<(Duration, Action)>
     }
 }
 
-struct Random(StdRng);
+/// The choices that a seed determines.
+pub(crate) struct Random(StdRng);
 
 impl Random {
-    fn chance(&mut self, probability: f64) -> bool {
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
+    }
+
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.0.random_bool(probability)
     }
 
-    fn between(&mut self, least: usize, most: usize) -> usize {
+    pub(crate) fn between(&mut self, least: usize, most: usize) -> usize {
         self.0.random_range(least..=most)
     }
 
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.0.random_range(0..choices.len())]
     }
 
     /// A uniformly distributed time. The bounds are in milliseconds.
-    fn time(&mut self, least: u64, most: u64) -> Duration {
+    pub(crate) fn time(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.0.random_range(least..=most))
     }
 
     /// A log-uniformly distributed time, so that each order of magnitude is as likely. The bounds are in milliseconds.
-    fn skewed(&mut self, least: u64, most: u64) -> Duration {
+    pub(crate) fn skewed(&mut self, least: u64, most: u64) -> Duration {
         let (least, most) = ((least as f64).ln(), (most as f64).ln());
         Duration::from_secs_f64(self.0.random_range(least..=most).exp() / 1e3)
     }

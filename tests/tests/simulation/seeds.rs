@@ -12,16 +12,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::{Claim, check};
-use crate::history::{CallResult, Event};
+use crate::check::{Claim, Violation, check, check_fleet};
+use crate::fleet::plan::FleetPlan;
+use crate::fleet::simulate_fleet;
+use crate::history::{CallResult, Entry, Event};
 use crate::plan::Plan;
 use crate::simulation::{Outcome, simulate};
 
 /// Number of seeds that `cargo test` simulates.
 const SEEDS: u64 = 40;
 
-/// Seeds that are simulated twice: they have crashes of each component, and partitions.
-const REPLAYED: [u64; 4] = [3, 4, 42, 54];
+/// Seeds that are simulated twice: they have crashes of each component, and partitions; one is of a fleet.
+const REPLAYED: [u64; 5] = [3, 4, 5, 42, 54];
+
+/// One seed of this many is of a fleet.
+const FLEET_EVERY: u64 = 5;
+
+fn is_of_fleet(seed: u64) -> bool {
+    seed.is_multiple_of(FLEET_EVERY)
+}
 
 /// Limit on the real time of one seed, which takes less than a second. Beyond it some task spins.
 const REAL_PATIENCE: Duration = Duration::from_secs(120);
@@ -94,9 +103,18 @@ const HOLDS: &str = "every claim holds";
 
 /// Simulates a seed in this process and prints its plan, its history and the violations.
 fn replay_here(seed: u64) {
-    let plan = Plan::of(seed);
-    println!("{plan:#?}");
-    let outcome = simulate(plan);
+    let (outcome, check): (_, fn(&[Entry]) -> Vec<Violation>) = match is_of_fleet(seed) {
+        true => {
+            let plan = FleetPlan::of(seed);
+            println!("{plan:#?}");
+            (simulate_fleet(plan), check_fleet)
+        }
+        false => {
+            let plan = Plan::of(seed);
+            println!("{plan:#?}");
+            (simulate(plan), check)
+        }
+    };
     for entry in &outcome.entries {
         println!("{MARK}{:9.3} {}", entry.at.as_secs_f64(), line(&entry.event));
     }

@@ -25,7 +25,7 @@ use crate::plan::{Action, Host, Plan};
 use crate::process::FakeBackend;
 
 /// Resolution of virtual time on the network; timers are exact.
-const TICK: Duration = Duration::from_millis(5);
+pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// Longest time from the last fault to the end of every call: watchdogs, dials and backoff in sequence, and a minute to
 /// recover.
@@ -46,9 +46,9 @@ pub(crate) struct Outcome {
 
 /// State of the components that the driver reads from outside the simulation.
 #[derive(Default)]
-struct Probes {
+pub(crate) struct Probes {
     metrics: Mutex<Option<Arc<Metrics>>>,
-    service: Mutex<Option<ExecService<FakeBackend>>>,
+    pub(crate) service: Mutex<Option<ExecService<FakeBackend>>>,
     /// Sessions that the current run of the exec-server serves.
     serving: AtomicU64,
 }
@@ -98,6 +98,7 @@ impl Simulation<'_> {
         let key = Rc::new(Seed::from_bytes([7; 32]));
         let exec_server = ServerMachine {
             url: url.clone(),
+            own_seed: Seed::from_bytes([9; 32]),
             client: Rc::clone(&key),
             plan: Arc::clone(&plan),
             history: history.clone(),
@@ -310,18 +311,20 @@ async fn relay(probes: Arc<Probes>) -> turmoil::Result {
     Ok(())
 }
 
-/// The exec-server's machine, across restarts.
-struct ServerMachine {
-    url: String,
-    client: Rc<Seed>,
-    plan: Arc<Plan>,
-    history: History,
-    probes: Arc<Probes>,
-    epoch: Rc<Cell<u32>>,
+/// An exec-server's machine, across restarts.
+pub(crate) struct ServerMachine {
+    pub(crate) url: String,
+    pub(crate) own_seed: Seed,
+    pub(crate) client: Rc<Seed>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) history: History,
+    pub(crate) probes: Arc<Probes>,
+    /// The number of the last run. Machines may share it.
+    pub(crate) epoch: Rc<Cell<u32>>,
 }
 
 impl ServerMachine {
-    fn server(&self) -> Result<Server, Box<dyn std::error::Error>> {
+    pub(crate) fn server(&self) -> Result<Server, Box<dyn std::error::Error>> {
         let allow = AllowList::only(*self.client.client_key()?.public(), "simulated", Trust::Continue);
         let (history, probes) = (self.history.clone(), Arc::clone(&self.probes));
         let config = ServerConfig {
@@ -329,7 +332,7 @@ impl ServerMachine {
             network: Some(network::network()),
             ..ServerConfig::default()
         };
-        let server = Server::with_config(&self.url, &Seed::from_bytes([9; 32]), allow, config)?;
+        let server = Server::with_config(&self.url, &self.own_seed, allow, config)?;
         let features = [
             Features::OUTLIVES_SESSION,
             Features::ATTACH,
@@ -348,7 +351,7 @@ impl ServerMachine {
     }
 
     /// Runs the exec-server once, from its start to its crash.
-    async fn run(self: Rc<Self>) -> turmoil::Result {
+    pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         self.epoch.set(self.epoch.get() + 1);
         self.probes.serving.store(0, Ordering::Relaxed);
         let epoch = ServerEpoch(self.epoch.get());

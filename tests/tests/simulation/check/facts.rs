@@ -20,6 +20,8 @@ pub(super) struct Facts<'a> {
     pub(super) crashed: HashSet<ServerEpoch>,
     pub(super) records: HashMap<TraceId, Vec<&'a Recorded>>,
     pub(super) recovered: Vec<(usize, bool)>,
+    /// Client, exec-server, and whether it was found.
+    pub(super) dialled: Vec<(usize, usize, bool)>,
     pub(super) settled: Option<(usize, u64, u64)>,
 }
 
@@ -142,6 +144,11 @@ impl<'a> Facts<'a> {
             }
             Event::Recorded(recorded) => self.records.entry(recorded.trace).or_default().push(recorded),
             Event::Recovered { client, ran } => self.recovered.push((*client, *ran)),
+            Event::Dialled {
+                client,
+                server,
+                found,
+            } => self.dialled.push((*client, *server, *found)),
             Event::Settled {
                 processes,
                 sessions,

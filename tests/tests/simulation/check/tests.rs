@@ -151,6 +151,10 @@ fn good() -> Vec<Event> {
 }
 
 fn claims(events: Vec<Event>) -> Vec<Claim> {
+    claims_of(events, check)
+}
+
+fn claims_of(events: Vec<Event>, check: fn(&[Entry]) -> Vec<Violation>) -> Vec<Claim> {
     let entries: Vec<_> = events
         .into_iter()
         .map(|event| Entry {
@@ -861,6 +865,32 @@ fn a_client_that_does_not_recover_is_found() {
         replace(events, recovered(true), recovered(false))
     });
     breaks(Claim::Recovers, |events| remove(events, recovered(true)));
+}
+
+#[test]
+fn a_lost_command_and_an_unreachable_exec_server_of_a_fleet_are_found() {
+    let of_fleet = |change: &dyn Fn(&mut Vec<Event>)| {
+        let mut events = good();
+        events.push(Event::Dialled {
+            client: 0,
+            server: 1,
+            found: true,
+        });
+        change(&mut events);
+        claims_of(events, check_fleet)
+    };
+    assert_eq!(of_fleet(&|_| {}), []);
+    assert_eq!(of_fleet(&|events| fail(events)), [Claim::NoneLost]);
+    let not_found = |events: &mut Vec<Event>| {
+        events.push(Event::Dialled {
+            client: 0,
+            server: 2,
+            found: false,
+        });
+    };
+    assert_eq!(of_fleet(&not_found), [Claim::Reachable]);
+    let without = |events: &mut Vec<Event>| drop(events.pop());
+    assert_eq!(of_fleet(&without), [Claim::Reachable]);
 }
 
 #[test]
