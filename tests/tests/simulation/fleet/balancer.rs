@@ -1,5 +1,5 @@
-//! A balancer in front of several relays, as HAProxy with docs/guide/fleet.md's file: each stream goes to the relay that the
-//! hash of its header `baton-exec-server-id` names among those that are up.
+//! A balancer in front of several relays, as HAProxy with `balance hdr(baton-exec-server-id)` and `hash-type consistent`:
+//! each stream goes to the relay that the hash of this header names among those that are up.
 //!
 //! Checks find a relay that is down, is hung or drains. A relay that refuses a connection is down at once. When one goes
 //! down, the connections to it are closed. There is no stick table.
@@ -131,7 +131,9 @@ async fn health(relay: SocketAddr) -> Result<StatusCode, Box<dyn std::error::Err
         let request = Request::get(format!("http://{relay}/health")).body(Empty::new())?;
         Ok(sender.send_request(request).await?.status())
     };
+    // In an order that a seed determines.
     tokio::select! {
+        biased;
         answer = ask => answer,
         ended = connection => Err(ended.err().map_or_else(|| "closed".into(), Into::into)),
     }
@@ -202,6 +204,7 @@ impl Front {
         tokio::spawn(async move {
             // `on-marked-down shutdown-sessions`
             tokio::select! {
+                biased;
                 _ = connection => {}
                 _ = health.wait_for(|health| *health == Health::Down) => {}
             }
