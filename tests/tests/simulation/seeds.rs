@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::{Claim, Violation, check, check_fleet};
+use crate::check::{Claim, check, check_fleet};
 use crate::fleet::plan::FleetPlan;
 use crate::fleet::simulate_fleet;
-use crate::history::{CallResult, Entry, Event};
+use crate::history::{CallResult, Event};
 use crate::plan::Plan;
 use crate::simulation::{Outcome, simulate};
 
@@ -103,23 +103,27 @@ const HOLDS: &str = "every claim holds";
 
 /// Simulates a seed in this process and prints its plan, its history and the violations.
 fn replay_here(seed: u64) {
-    let (outcome, check): (_, fn(&[Entry]) -> Vec<Violation>) = match is_of_fleet(seed) {
+    let is_fleet = is_of_fleet(seed);
+    let outcome = match is_fleet {
         true => {
             let plan = FleetPlan::of(seed);
             println!("{plan:#?}");
-            (simulate_fleet(plan), check_fleet)
+            simulate_fleet(plan)
         }
         false => {
             let plan = Plan::of(seed);
             println!("{plan:#?}");
-            (simulate(plan), check)
+            simulate(plan)
         }
     };
     for entry in &outcome.entries {
         println!("{MARK}{:9.3} {}", entry.at.as_secs_f64(), line(&entry.event));
     }
     println!("{}", summary(seed, &outcome));
-    let violations = check(&outcome.entries);
+    let violations = match is_fleet {
+        true => check_fleet(&outcome.entries),
+        false => check(&outcome.entries),
+    };
     let mut counts: BTreeMap<Claim, usize> = BTreeMap::new();
     for violation in &violations {
         let count = counts.entry(violation.claim).or_default();
