@@ -206,10 +206,10 @@ mod tests {
         assert_eq!(all, b"last words\r\n");
     }
 
-    /// Without the second read, about one in 20,000 is lost.
+    /// Without the second read, about one in 20,000 is lost, so a run finds that in two of five cases.
     #[tokio::test]
     async fn last_words_are_not_lost_to_a_reader_that_is_reading_when_the_writer_leaves() {
-        for round in 0..40_000_u32 {
+        for round in 0..10_000_u32 {
             let (terminal, theirs) = Terminal::open(SIZE).unwrap();
             let writer = std::thread::spawn(move || {
                 for _ in 0..round % 1_000 {
