@@ -57,11 +57,13 @@ pub(crate) async fn serve(
     let mut mark = None;
     loop {
         tokio::select! {
+            // A ping that is due is written together with what waits, and not before or after it by chance.
+            biased;
+            _ = stopped.changed() => break,
+            () = &mut dead => return tracing::debug!(%remote, "the peer does not answer pings"),
             goes_on = answer_next(&mut http, &service) => if !goes_on {
                 return;
             },
-            () = &mut dead => return tracing::debug!(%remote, "the peer does not answer pings"),
-            _ = stopped.changed() => break,
             _ = idle_check.tick() => {
                 let now = connection.idle_mark();
                 if now.is_some() && now == mark {
