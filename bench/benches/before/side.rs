@@ -18,7 +18,6 @@ pub(crate) struct Side {
     /// The arguments of its relay.
     relay: &'static [&'static str],
     /// Where the executables of this checkout were copied to.
-    #[expect(dead_code, reason = "held for its Drop")]
     copies: Option<TempDir>,
 }
 
