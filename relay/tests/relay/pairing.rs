@@ -133,7 +133,7 @@ async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint()
         .await
         .unwrap();
     let refused = dial.refused().await;
-    assert_status(&refused, Code::ResourceExhausted, "wait at this exec-server");
+    assert_status(&refused, Code::ResourceExhausted, "does not take the dial");
     assert_eq!(pushback(&refused), Some(321));
     // The next session succeeds.
     network.session().await;
