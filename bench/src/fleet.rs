@@ -9,6 +9,7 @@ use std::time::Instant;
 use baton_support::limits::START_PATIENCE;
 use baton_support::process::{Relays, RunningProgram, StackError, baton, isolated};
 use baton_support::sources::workspace;
+use rustix::process::{Resource, getrlimit};
 
 use crate::limits::START_POLL;
 
@@ -45,6 +46,12 @@ pub fn start(relays: usize, threads: usize, directory: &Path) -> Result<Relays, 
     let file = directory.join("haproxy.cfg");
     std::fs::write(&file, balancer_file(front, &addresses)?)?;
     let mut command = Command::new(HAPROXY);
+    // Two descriptors a connection: where the system allows fewer than the file asks for, HAProxy does not start.
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    command.args([
+        "-n",
+        &files.saturating_sub(200).min(40_000).div_euclid(2).to_string(),
+    ]);
     command.arg("-db").arg("-f").arg(&file);
     let mut balancer = RunningProgram::start("haproxy", command)?;
     let deadline = Instant::now() + START_PATIENCE;
@@ -64,6 +71,13 @@ pub fn start(relays: usize, threads: usize, directory: &Path) -> Result<Relays, 
         beside: started,
         url: format!("http://{front}"),
     })
+}
+
+/// How many idle sessions HAProxy can pass on, with the limit on open files of this process: two connections each, and
+/// those of exec-servers.
+pub fn sessions_max() -> usize {
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    usize::try_from(files / 5).unwrap_or(usize::MAX)
 }
 
 /// Debian's package installs it here, which is not in every user's `PATH`.

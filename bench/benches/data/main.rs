@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use baton_bench::options::parse;
 use baton_bench::ssh;
 use baton_bench::{Failure, Run};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::options::{Options, Plan};
 use crate::phase::BenchContext;
@@ -47,17 +47,20 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     run.end()
 }
 
-/// Raises the limit on open files. The relay of the phase `idle` needs it, and every child process inherits it. If the
-/// limit cannot be raised, opening sessions fails with an error that names the cause.
+/// Raises the limit on open files, as far as this user may. The relays and the balancer of the phases `idle` and `fleet`
+/// need it, and every child process inherits it. If it stays too low, opening sessions fails with an error that names the
+/// cause.
 fn raise_open_files() {
     let mut files = getrlimit(Resource::Nofile);
+    let wanted = Some(limits::OPEN_FILES);
     if files.current.is_some_and(|current| current < limits::OPEN_FILES) {
-        files.current = Some(
-            files
-                .maximum
-                .unwrap_or(limits::OPEN_FILES)
-                .min(limits::OPEN_FILES),
-        );
-        let _ = setrlimit(Resource::Nofile, files);
+        let raised = Rlimit {
+            current: wanted,
+            maximum: files.maximum.max(wanted),
+        };
+        if setrlimit(Resource::Nofile, raised).is_err() {
+            files.current = files.maximum;
+            let _ = setrlimit(Resource::Nofile, files);
+        }
     }
 }

@@ -51,7 +51,11 @@ impl Relays {
 pub(super) fn measure(bench: &BenchContext, relays: Relays) -> Result<Vec<Row>, Failure> {
     let (sessions, sets, bar) = match relays {
         Relays::One => (bench.plan.idle, bench.plan.idle_sets, bars::IDLE_MEMORY),
-        Relays::Fleet => (bench.plan.fleet, bench.plan.fleet_sets, bars::FLEET_RELAY_MEMORY),
+        Relays::Fleet => (
+            bench.plan.fleet.min(fleet::sessions_max()),
+            bench.plan.fleet_sets,
+            bars::FLEET_RELAY_MEMORY,
+        ),
     };
     let id = |of: &str| format!("{}_{of}", relays.id());
     if relays == Relays::Fleet
