@@ -88,8 +88,8 @@ pub fn missing() -> Option<String> {
     (!Path::new(HAPROXY).exists()).then(|| "HAProxy is not installed: apt-get install haproxy".to_owned())
 }
 
-/// The balancer's file with these addresses, which all differ from those of another HAProxy on this machine. Without its
-/// metrics.
+/// The balancer's file with these addresses, which all differ from those of another HAProxy on this machine. Without
+/// its metrics.
 fn balancer_file(front: SocketAddr, relays: &[SocketAddr]) -> io::Result<String> {
     let file = std::fs::read_to_string(workspace().join("deploy/haproxy.cfg"))?;
     let peers = free_port()?;

@@ -73,10 +73,10 @@ pub const RETRY_LONGEST: Duration = Duration::from_millis(500);
 /// clients that return too often would themselves overload the machine.
 pub const RETRY_HINT_MAX: Duration = Duration::from_secs(5);
 
-/// Time from the first refusal of a dial for want of a registration, with a hint of the relay, in which a client's waits
-/// follow the hint (from [`RETRY_FIRST`] to [`RETRY_LONGEST`]) and do not grow: an exec-server whose relay died registers
-/// with another one at once, and a relay that returns learns of its exec-servers soon. Afterwards the exec-server is
-/// probably down, and the client waits for it as without a hint.
+/// Time from the first refusal of a dial for want of a registration, with a hint of the relay, in which a client's
+/// waits follow the hint (from [`RETRY_FIRST`] to [`RETRY_LONGEST`]) and do not grow: an exec-server whose relay died
+/// registers with another one at once, and a relay that returns learns of its exec-servers soon. Afterwards the
+/// exec-server is probably down, and the client waits for it as without a hint.
 pub const NOT_REGISTERED_SOON: Duration = Duration::from_secs(3);
 
 /// Further attempts of a client after the exec-server closed the stream before it proved its key. The exec-server may
@@ -156,8 +156,8 @@ pub const MAX_REFUSALS: usize = 256;
 /// than the pauses within a burst of dials. An idle connection costs about 20 KiB.
 pub const POOL_IDLE: Duration = Duration::from_secs(30);
 
-/// Messages to the relay that may wait on a registration's stream: a proof, then answers to probes and declined dials. A
-/// relay that probes faster than it reads has to wait.
+/// Messages to the relay that may wait on a registration's stream: a proof, then answers to probes and declined dials.
+/// A relay that probes faster than it reads has to wait.
 pub const REGISTER_OUTBOX: usize = 4;
 
 /// Maximum size in bytes of an allow-list, which is read at every handshake. About 40,000 lines.
@@ -185,8 +185,8 @@ pub const TICKET_MAX: usize = 4096;
 /// randomized by ±50%. Short: behind a load balancer another relay is there at once, and commands wait for it.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
 
-/// Wait between the further attempts, for [`REDIAL_FOR`]. Each wait is randomized by ±50%, so that the exec-servers of a restarted relay do not all connect at
-/// once.
+/// Wait between the further attempts, for [`REDIAL_FOR`]. Each wait is randomized by ±50%, so that the exec-servers of
+/// a restarted relay do not all connect at once.
 pub const REDIAL_EVERY: Duration = Duration::from_millis(200);
 
 /// Time for which an exec-server redials at [`REDIAL_EVERY`], before the exponential backoff. Longer than a relay's

@@ -119,7 +119,7 @@ Environment:
                                are not exported. docs/guide/telemetry.md lists the supported OTEL_ variables
   CI                           if set, `run` and `exec` wait longer for the collector: see --flush-timeout
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
-  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
+  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`; release builds have no `trace`
   NO_COLOR                     if set, no colours, even on a terminal
   LC_ALL, LC_CTYPE, LANG       waterfalls are drawn in ASCII if the locale is not UTF-8
 

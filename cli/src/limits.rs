@@ -61,8 +61,8 @@ pub(crate) const CI_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read of a ticket file, which has one line of about 300 bytes. Protects memory from a wrong path.
 pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 
-/// Bytes of a file of environment variables. Protects memory; Linux takes at most 2 MiB of arguments and variables for a
-/// new program, by default.
+/// Bytes of a file of environment variables. Protects memory; Linux takes at most 2 MiB of arguments and variables for
+/// a new program, by default.
 pub(crate) const ENV_FILE_MAX: u64 = 2 * 1024 * 1024;
 
 /// Bytes of a host's name: those of a label of the DNS, which many names are.

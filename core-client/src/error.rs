@@ -78,8 +78,8 @@ pub enum RunError {
         command without a terminal"
     )]
     NoTerminals,
-    /// The command has to run as a certain user, and the exec-server's version is too old to tell which user it would run
-    /// as. Nothing was started.
+    /// The command has to run as a certain user, and the exec-server's version is too old to tell which user it would
+    /// run as. Nothing was started.
     #[error(
         "this exec-server does not tell as which user it runs commands, because its version is too old; update it, or \
         ask for no user"
@@ -272,8 +272,8 @@ impl RunError {
         }
     }
 
-    /// Prepends the program, directory or user that the failure is about. The exec-server omits it, because its messages may
-    /// be exported as telemetry.
+    /// Prepends the program, directory or user that the failure is about. The exec-server omits it, because its
+    /// messages may be exported as telemetry.
     pub(crate) fn naming(mut self, names: DisplayNames) -> Self {
         if let Self::Start { failure, message } = &mut self {
             let name = match failure {

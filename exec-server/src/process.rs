@@ -12,11 +12,12 @@
 //! the answer without a log. `repeated` is the answer to a repeated start. `shares` and `retention` limit what one
 //! client may have. `reporter` calls the observer of [`crate::records`].
 //!
-//! `leader` is the child with its process group, `tree` the child with all its descendants, and `crate::cgroup` the cgroup
-//! that they are in, where there is one. `orphans` are the children of other processes that this process has to reap.
+//! `leader` is the child with its process group, `tree` the child with all its descendants, and `crate::cgroup` the
+//! cgroup that they are in, where there is one. `orphans` are the children of other processes that this process has to
+//! reap.
 //!
-//! `signal` are the signals that a client sends, which wait for the driver; `listing` describes a process in its client's
-//! list.
+//! `signal` are the signals that a client sends, which wait for the driver; `listing` describes a process in its
+//! client's list.
 //!
 //! Six state machines without IO decide: `lifecycle` (when a process is over, and its stages), `segments` (the stages
 //! of its family), `grace` (how long it outlives its session), `stop` (why it is killed, and how much time it has),

@@ -33,10 +33,10 @@ mod signal;
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. A client with a forced
 /// command ([`ClientOptions::command`](baton_channel::allow::ClientOptions::command)) runs that instead of what it asks
 /// for. A client with a user ([`ClientOptions::user`](baton_channel::allow::ClientOptions::user)), else one of
-/// [`Settings::user`], runs its commands as that user. The extensions may hold an `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's
-/// environment carries its trace context. They may hold a `CallEndCell` with the reason why a call was cut short:
-/// records take it from there, and without it no process outlives its call. They may hold the `CallDeadline`, which
-/// also holds during a process's grace.
+/// [`Settings::user`], runs its commands as that user. The extensions may hold an `Arc<ServerCall>`: then the process's
+/// stages are recorded in it, and the child's environment carries its trace context. They may hold a `CallEndCell` with
+/// the reason why a call was cut short: records take it from there, and without it no process outlives its call. They
+/// may hold the `CallDeadline`, which also holds during a process's grace.
 #[derive(Debug, Clone)]
 pub struct ExecService<B = System> {
     epoch: Epoch,

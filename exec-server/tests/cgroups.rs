@@ -1,5 +1,5 @@
-//! With a cgroup for each process, a kill leaves no descendant, whatever it has done to its environment, and no cgroup is
-//! left behind. Where no cgroup v2 file system can be written, nothing is checked.
+//! With a cgroup for each process, a kill leaves no descendant, whatever it has done to its environment, and no cgroup
+//! is left behind. Where no cgroup v2 file system can be written, nothing is checked.
 
 #[macro_use]
 mod support;

@@ -1,8 +1,8 @@
 //! What exporting costs: `cargo run --release -p baton-export --example export_cost`.
 //!
-//! Prints, for a client's record of 24 stages (12 spans of its own and the relay's) and a server's (12): nanoseconds on the data
-//! path's thread, and CPU time of the exporter's own thread for layout, encoding and sending to a local receiver
-//! that drops everything. Linux only: the thread's CPU time comes from /proc.
+//! Prints, for a client's record of 24 stages (12 spans of its own and the relay's) and a server's (12): nanoseconds on
+//! the data path's thread, and CPU time of the exporter's own thread for layout, encoding and sending to a local
+//! receiver that drops everything. Linux only: the thread's CPU time comes from /proc.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

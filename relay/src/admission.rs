@@ -73,7 +73,8 @@ impl Admission {
         }))
     }
 
-    /// Reads the header, if there must be one, and nothing after it. Returns the address to which the connection counts.
+    /// Reads the header, if there must be one, and nothing after it. Returns the address to which the connection
+    /// counts.
     pub(crate) async fn complete<S: AsyncRead + Unpin>(
         self,
         stream: &mut S,

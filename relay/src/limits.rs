@@ -198,8 +198,8 @@ pub const REJECTED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The relay keeps the addresses only, so this protects time, not memory.
 pub const PROXY_HEADER_BYTES: usize = 4 * 1024;
 
-/// Bytes of a PROXY header that are read at once, and skipped if they are no addresses. On the stack of a connection that
-/// is not served yet.
+/// Bytes of a PROXY header that are read at once, and skipped if they are no addresses. On the stack of a connection
+/// that is not served yet.
 pub const PROXY_HEADER_READ_BYTES: usize = 256;
 
 /// Retry hint of a refusal that ends when another pairing completes.
@@ -209,8 +209,8 @@ pub const RETRY_SOON: Duration = Duration::from_millis(250);
 pub const RETRY_LATER: Duration = Duration::from_secs(2);
 
 /// Retry hint of a refusal that ends when an exec-server has registered, or when a balancer notices that this relay
-/// drains. Either takes seconds at most, and the retry should come soon after: an exec-server registers anew at once when
-/// its relay ends the registration.
+/// drains. Either takes seconds at most, and the retry should come soon after: an exec-server registers anew at once
+/// when its relay ends the registration.
 pub const RETRY_MOVED: Duration = Duration::from_millis(250);
 
 /// The configurable limits of a relay; the defaults suit production.
@@ -228,8 +228,8 @@ pub struct Limits {
     /// are missing at once. Protects the connections of other balancers from one that sends none. Each reserves what a
     /// connection does, of its balancer's share.
     pub missing_headers: usize,
-    /// How long a PROXY header may take. The specification asks for at least 3 s, the time in which a lost first segment
-    /// is sent again.
+    /// How long a PROXY header may take. The specification asks for at least 3 s, the time in which a lost first
+    /// segment is sent again.
     pub header_timeout: Duration,
     /// Registered exec-servers, about 2 KiB each in addition to their connection.
     pub registrations: usize,

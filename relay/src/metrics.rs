@@ -64,8 +64,8 @@ pub struct Metrics {
 pub struct MetricsSnapshot {
     /// The relay drains or shuts down: it serves its open sessions only.
     pub draining: bool,
-    /// Connections that were closed before they were served: beyond a limit, past the balancer, or without a valid PROXY
-    /// header.
+    /// Connections that were closed before they were served: beyond a limit, past the balancer, or without a valid
+    /// PROXY header.
     pub connections_rejected: u64,
     /// Exec-servers registered now.
     pub registrations: u64,

@@ -9,14 +9,14 @@
 //! | PROXY | unspecified, UNIX socket | refused: see below |
 //! | PROXY | UDP, unknown | refused: the relay serves TCP only |
 //!
-//! The specification lets the receiver choose for a client without an IP address: refuse it, or count it as the balancer.
-//! The relay refuses it. Such clients would share the limits of the balancer's own address with its health checks, so
-//! one of them could make the balancer believe that the relay is down.
+//! The specification lets the receiver choose for a client without an IP address: refuse it, or count it as the
+//! balancer. The relay refuses it. Such clients would share the limits of the balancer's own address with its health
+//! checks, so one of them could make the balancer believe that the relay is down.
 //!
-//! The destination address is read and dropped. It is no authority of the relay: an exec-server signs the authority that
-//! it dialled, and the relay must know its own from its operator alone, or a balancer could have it accept a challenge
-//! that another relay forwarded. Values behind the addresses (TLVs) are skipped, CRC32C among them: TCP and TLS check
-//! what they carry.
+//! The destination address is read and dropped. It is no authority of the relay: an exec-server signs the authority
+//! that it dialled, and the relay must know its own from its operator alone, or a balancer could have it accept a
+//! challenge that another relay forwarded. Values behind the addresses (TLVs) are skipped, CRC32C among them: TCP and
+//! TLS check what they carry.
 //!
 //! Version 1 (text) is refused: its length is not known before its end.
 

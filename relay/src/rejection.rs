@@ -1,5 +1,5 @@
-//! Why the relay closes a connection that it does not serve. Written to the log only: the peer sees that its connection is
-//! closed.
+//! Why the relay closes a connection that it does not serve. Written to the log only: the peer sees that its connection
+//! is closed.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! Commands of two kinds of client, and what is claimed of each: it runs once, its output is whole, it ends once with its
-//! exit code. Each exec-server has a lane of commands over one warm session, and a lane of which each command has a new
-//! client.
+//! Commands of two kinds of client, and what is claimed of each: it runs once, its output is whole, it ends once with
+//! its exit code. Each exec-server has a lane of commands over one warm session, and a lane of which each command has a
+//! new client.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::fleet::{DRAIN, Fleet};
 use crate::network::RELAYS;
 use crate::{PATIENCE, Verdict};
 
-/// A new command waits at most so long for its start, whatever else has happened.
+/// The longest time that a new command may wait for its start, whichever relay fails.
 const WAIT: Duration = Duration::from_millis(1_500);
 
 /// The same where a relay hangs: HAProxy notices that after 3.4 s at most.

@@ -33,8 +33,8 @@ pub(crate) struct ExecServer {
 }
 
 impl Fleet {
-    /// Starts the relays and so many exec-servers, and waits until the balancer uses all relays and every exec-server is
-    /// registered.
+    /// Starts the relays and so many exec-servers, and waits until the balancer uses all relays and every exec-server
+    /// is registered.
     pub(crate) async fn start(baton: PathBuf, balancer: Balancer, exec_servers: usize) -> Self {
         let dir = TempDir::with_prefix("baton-").expect("a directory");
         let seed = Seed::generate().expect("a key");

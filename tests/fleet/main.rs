@@ -1,8 +1,8 @@
 //! A fleet of relays behind HAProxy, with the file that users get (`deploy/haproxy.cfg`).
 //!
-//! `cargo run -p baton-tests --example fleet -- BATON`, as root, with HAProxy and iproute2 installed. BATON is the program
-//! to test. HAProxy, the relays and the exec-servers are real processes on a loopback that only they have, with the
-//! addresses of the file. Exit code 77: this machine cannot run it, and the last line of standard output says why.
+//! `cargo run -p baton-tests --example fleet -- BATON`, as root, with HAProxy and iproute2 installed. BATON is the
+//! program to test. HAProxy, the relays and the exec-servers are real processes on a loopback that only they have, with
+//! the addresses of the file. Exit code 77: this machine cannot run it, and the last line of standard output says why.
 //! `BATON_TEST_FULL=1` raises the amounts and judges times strictly. `BATON_TEST_SEED` repeats the order of faults and
 //! commands.
 //!

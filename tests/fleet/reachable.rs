@@ -25,8 +25,8 @@ const WITH_TABLE: Duration = Duration::from_millis(1_500);
 /// What is required on a machine that other programs load.
 const UNDER_LOAD: Duration = Duration::from_secs(15);
 
-/// Kills the relay with the most registrations, lets it return when the others have taken them over, and looks when each
-/// exec-server is reachable at the first attempt from then on.
+/// Kills the relay with the most registrations, lets it return when the others have taken them over, and looks when
+/// each exec-server is reachable at the first attempt from then on.
 pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict {
     for exec_server in 0..fleet.exec_servers.len() {
         connect_patiently(fleet, exec_server).await;

@@ -108,8 +108,8 @@ impl ServerCall {
         }
     }
 
-    /// Tells the caller these stages beside the `rpc` of its own: the caller measures both calls as one. They are exported
-    /// by the earlier call alone. Later calls have no effect.
+    /// Tells the caller these stages beside the `rpc` of its own: the caller measures both calls as one. They are
+    /// exported by the earlier call alone. Later calls have no effect.
     pub fn tell(&self, told: ToldStages) {
         if self.recording {
             self.told.get_or_init(|| told);

@@ -6,9 +6,9 @@
 //! client ─── events, or the call's error ──► Outcome ──► span `call`, messages, JSON
 //! ```
 //!
-//! [`Outcome`] is the only type for this. [`Outcome::words`] is how messages name it. Its words ([`Outcome::as_str`], [`Fault::as_str`], [`StartFailure::as_str`],
-//! [`CallEnd::name`]) are the same in messages, JSON, records and spans. [`markdown`](markdown()) writes the table of
-//! outcomes and faults in `docs/METADATA.md`, and a test compares them.
+//! [`Outcome`] is the only type for this. [`Outcome::words`] is how messages name it. Its words ([`Outcome::as_str`],
+//! [`Fault::as_str`], [`StartFailure::as_str`], [`CallEnd::name`]) are the same in messages, JSON, records and spans.
+//! [`markdown`](markdown()) writes the table of outcomes and faults in `docs/METADATA.md`, and a test compares them.
 //!
 //! A value that only a newer version knows is read as `unknown`.
 
@@ -132,9 +132,9 @@ impl OutcomeKind {
 }
 
 impl Outcome {
-    /// A process whose exit status is known. `out_of_memory` is whether the cgroup of the command reports that the kernel
-    /// killed a process of it for want of memory. `killed_for` is why the exec-server was killing the command, if it was:
-    /// a process that handles the signal and exits with a code counts as killed too.
+    /// A process whose exit status is known. `out_of_memory` is whether the cgroup of the command reports that the
+    /// kernel killed a process of it for want of memory. `killed_for` is why the exec-server was killing the command,
+    /// if it was: a process that handles the signal and exits with a code counts as killed too.
     ///
     /// A command that exits with 0 although one of its processes ran out of memory has succeeded.
     pub const fn of_exit(
@@ -260,8 +260,8 @@ impl Outcome {
         matches!(self, Self::Exited { code: 0 })
     }
 
-    /// Whether the caller ended the command on purpose: it cancelled the call, closed its session, or sent a signal that
-    /// ends. This is no failure.
+    /// Whether the caller ended the command on purpose: it cancelled the call, closed its session, or sent a signal
+    /// that ends. This is no failure.
     pub const fn is_cancelled(&self) -> bool {
         matches!(
             self,

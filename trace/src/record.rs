@@ -61,8 +61,8 @@ fn saturating_ns(duration: Duration) -> i64 {
 pub struct StageRecord {
     /// Which stage.
     pub stage: StageId,
-    /// 0 for the first try; connection attempts count up. In a client's record 1 also for a call that is answered with the
-    /// server's stages of an earlier one ([`CallRecord::server_calls`]).
+    /// 0 for the first try; connection attempts count up. In a client's record 1 also for a call that is answered with
+    /// the server's stages of an earlier one ([`CallRecord::server_calls`]).
     pub attempt: u8,
     /// Start, in nanoseconds after the record's anchor.
     pub start_ns: i64,
@@ -128,8 +128,8 @@ pub struct CallRecord {
     /// Start and end of the `rpc` span that the server exports, by the server's wall clock, in nanoseconds since the
     /// Unix epoch. Present in a client's record if the response contained timings.
     pub server_unix_ns: Option<Range<u64>>,
-    /// The calls that the server's stages in a client's record belong to: those with attempt n to the call at n. Empty if
-    /// the record is of one call, as most are.
+    /// The calls that the server's stages in a client's record belong to: those with attempt n to the call at n. Empty
+    /// if the record is of one call, as most are.
     pub server_calls: Vec<ServerCallRef>,
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,

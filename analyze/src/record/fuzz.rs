@@ -1,4 +1,5 @@
-//! Whatever is in a trace file: its calls are bounded, can be drawn and exported, and are the same after being written and read once more.
+//! Whatever is in a trace file: its calls are bounded, can be drawn and exported, and are the same after being written
+//! and read once more.
 
 use baton_export::{clock, json, spans};
 use baton_fuzz::Target;

@@ -60,8 +60,8 @@ impl Side {
         })
     }
 
-    /// The executables of this checkout, copied as the others are: the page cache holds a file that the linker has written
-    /// in smaller pieces than a copy, and each start of a process then has more page faults.
+    /// The executables of this checkout, copied as the others are: the page cache holds a file that the linker has
+    /// written in smaller pieces than a copy, and each start of a process then has more page faults.
     pub(crate) fn this() -> Result<Self, Failure> {
         let deps = std::env::current_exe()?;
         let deps = deps.parent().ok_or("this executable is in no directory")?;

@@ -47,9 +47,9 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     run.end()
 }
 
-/// Raises the limit on open files, as far as this user may. The relays and the balancer of the phases `idle` and `fleet`
-/// need it, and every child process inherits it. If it stays too low, opening sessions fails with an error that names the
-/// cause.
+/// Raises the limit on open files, as far as this user may. The relays and the balancer of the phases `idle` and
+/// `fleet` need it, and every child process inherits it. If it stays too low, opening sessions fails with an error that
+/// names the cause.
 fn raise_open_files() {
     let mut files = getrlimit(Resource::Nofile);
     let wanted = Some(limits::OPEN_FILES);

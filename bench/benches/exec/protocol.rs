@@ -20,8 +20,8 @@ pub(crate) enum Task {
     Exit,
     /// Sequential executions: the envelope of each over the wall clock around the caller's await.
     Envelope,
-    /// Sequential executions of `sleep 0.01` with stdin as a pipe: seconds from the call of `Client::start` to the event
-    /// `Started` of each. The command is silent, so the exec-server holds `Started` back.
+    /// Sequential executions of `sleep 0.01` with stdin as a pipe: seconds from the call of `Client::start` to the
+    /// event `Started` of each. The command is silent, so the exec-server holds `Started` back.
     Started,
     /// Round trips of a byte through one running `cat`: seconds of each.
     Cat,

@@ -173,10 +173,10 @@ struct Opened {
 }
 
 impl Acceptor {
-    /// Opens the `Accept` stream and completes the handshake. Declines a dial whose `Accept` the relay does not take, so
-    /// that its client dials again at once. [`HANDSHAKE_TIMEOUT`] bounds the time until the client's key is known. An
-    /// allowed client then frees `half_open`, the slot of its origin, and takes a slot of its key.
-    /// `features` are announced.
+    /// Opens the `Accept` stream and completes the handshake. Declines a dial whose `Accept` the relay does not take,
+    /// so that its client dials again at once. [`HANDSHAKE_TIMEOUT`] bounds the time until the client's key is known.
+    /// An allowed client then frees `half_open`, the slot of its origin, and takes a slot of its key. `features` are
+    /// announced.
     pub(crate) async fn accept(
         &self,
         path: &AcceptPath,

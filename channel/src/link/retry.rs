@@ -60,8 +60,8 @@ impl Retry {
         (now + wait < self.deadline).then_some(wait)
     }
 
-    /// The relay's hint if the exec-server is expected to register within [`NOT_REGISTERED_SOON`]. It is at no limit, so
-    /// the waits need not grow.
+    /// The relay's hint if the exec-server is expected to register within [`NOT_REGISTERED_SOON`]. It is at no limit,
+    /// so the waits need not grow.
     fn registers_soon(&mut self, error: &ConnectError, now: Instant) -> Option<Duration> {
         let ConnectError::NotRegistered { retry_ms, .. } = error else {
             return None;

@@ -45,10 +45,10 @@ pub(crate) struct RelayArgs {
     /// Threads that serve connections [default: the cores that this process may use]
     #[arg(long, value_name = "N", value_parser = up_to(RELAY_THREADS_MAX))]
     pub(crate) threads: Option<u32>,
-    /// The balancers in front of this relay, as addresses or prefixes like 10.0.0.0/24, separated by commas; repeatable.
-    /// Every connection must then come from one of them and begin with a PROXY header of version 2, before TLS, and the
-    /// limits for addresses count the address in it. A balancer can name any address, so name only machines that you
-    /// trust. Needs --authority, because exec-servers dial the balancer
+    /// The balancers in front of this relay, as addresses or prefixes like 10.0.0.0/24, separated by commas;
+    /// repeatable. Every connection must then come from one of them and begin with a PROXY header of version 2, before
+    /// TLS, and the limits for addresses count the address in it. A balancer can name any address, so name only
+    /// machines that you trust. Needs --authority, because exec-servers dial the balancer
     #[arg(long, value_name = "FROM", value_delimiter = ',', requires = "authority", value_parser = utf8(address_range))]
     pub(crate) proxy_protocol: Vec<AddressRange>,
 }

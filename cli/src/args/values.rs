@@ -150,8 +150,8 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// The number of a turn, as it is shown: digits without a sign and without leading zeros. So a turn has one spelling, in
-/// scripts and logs too.
+/// The number of a turn, as it is shown: digits without a sign and without leading zeros. So a turn has one spelling,
+/// in scripts and logs too.
 pub(super) fn turn(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(number @ 1..=TURN_MAX) if number.to_string() == text => Ok(number),

@@ -105,8 +105,8 @@ pub trait ProcessGroup: Send + 'static {
     /// Kills what is left of the group and of all descendants at `at`, if anything is left then. The first call counts.
     fn kill_descendants(&mut self, _at: Instant) {}
 
-    /// Ready when that is done, with the number of descendants that were seen and could not be killed; at once if it was
-    /// not requested. The leader must not be reaped before.
+    /// Ready when that is done, with the number of descendants that were seen and could not be killed; at once if it
+    /// was not requested. The leader must not be reaped before.
     fn poll_killed(&mut self, _cx: &mut Context<'_>) -> Poll<u32> {
         Poll::Ready(0)
     }

@@ -1,7 +1,7 @@
 //! A process with its descendants, and the end of all of them.
 //!
-//! Signals go to the process group. Descendants may have left it: by `setsid`, by a double fork, as jobs of a shell. When
-//! the exec-server kills the process, the `sweeper` therefore looks through /proc, on a thread of its own, for
+//! Signals go to the process group. Descendants may have left it: by `setsid`, by a double fork, as jobs of a shell.
+//! When the exec-server kills the process, the `sweeper` therefore looks through /proc, on a thread of its own, for
 //! everything that belongs to the tree, and kills it (`sweep`):
 //!
 //! * the members of the process group and of the session of its leader;
@@ -41,8 +41,8 @@ pub(super) use mark::{Mark, Marks};
 pub(super) use procfs::child_zombies;
 pub(super) use sweeper::Sweeper;
 
-/// See the [module](self). Dropping one that was not reaped kills its process group and its cgroup; without a cgroup, not
-/// those that have left the group.
+/// See the [module](self). Dropping one that was not reaped kills its process group and its cgroup; without a cgroup,
+/// not those that have left the group.
 #[derive(Debug)]
 pub struct Tree {
     leader: Leader,

@@ -327,8 +327,8 @@ mod tests {
         }
     }
 
-    /// A dial watches its queue until it sees that the exec-server has accepted. On several threads, the response to the
-    /// exec-server may wait for frames before that.
+    /// A dial watches its queue until it sees that the exec-server has accepted. On several threads, the response to
+    /// the exec-server may wait for frames before that.
     #[test]
     fn a_dial_that_looks_once_more_does_not_take_the_wake_up_of_whoever_takes_the_frames() {
         let queue = FrameQueue::default();

@@ -1,5 +1,5 @@
-//! For any bytes: the same header whether they arrive together or one at a time, no byte behind the header is taken, and
-//! a client's address is the one in the header.
+//! For any bytes: the same header whether they arrive together or one at a time, no byte behind the header is taken,
+//! and a client's address is the one in the header.
 
 use baton_fuzz::{Input, Script, Target};
 

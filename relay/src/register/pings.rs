@@ -13,8 +13,8 @@ use tokio::time::Instant;
 pub(super) struct RegularPings {
     interval: Duration,
     due: Instant,
-    /// The number of the last ping, which is its nonce. It may be predictable: only the exec-server's own stream carries
-    /// the answer.
+    /// The number of the last ping, which is its nonce. It may be predictable: only the exec-server's own stream
+    /// carries the answer.
     number: u64,
     last: LastPing,
 }

@@ -1,7 +1,8 @@
 //! The claims that hold of every command, whatever happened to its connections.
 //!
 //! A test collects what it [observed](Observed) of one command and compares it with what the command [does](Expected).
-//! [`check`] returns every claim that does not hold. A test of each claim has an observation that only this claim refuses.
+//! [`check`] returns every claim that does not hold. A test of each claim has an observation that only this claim
+//! refuses.
 
 use std::collections::{HashMap, HashSet};
 

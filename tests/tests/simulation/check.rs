@@ -1,8 +1,8 @@
 //! Checks a history: the claims that must hold whatever faults occurred.
 //!
-//! Each claim is a function from the whole history to its violations. `facts` groups the history; `readers`, `owners` and
-//! `traces` have the claims about what is received, about leases, and about call records. The tests have a bad history
-//! for each claim, in which that claim alone must find a violation.
+//! Each claim is a function from the whole history to its violations. `facts` groups the history; `readers`, `owners`
+//! and `traces` have the claims about what is received, about leases, and about call records. The tests have a bad
+//! history for each claim, in which that claim alone must find a violation.
 
 use std::collections::HashMap;
 use std::fmt;

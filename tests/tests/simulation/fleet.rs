@@ -29,8 +29,8 @@ mod balancer;
 mod client;
 pub(crate) mod plan;
 
-/// The longest time for which an exec-server is unreachable, from the time at which the balancer knows all relays again:
-/// the interval between two `Here`, with its jitter, and a registration.
+/// The longest time for which an exec-server is unreachable, from the time at which the balancer knows all relays
+/// again: the interval between two `Here`, with its jitter, and a registration.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(12);
 
 /// The longest time from the last fault until every client program has ended.

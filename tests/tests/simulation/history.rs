@@ -187,8 +187,8 @@ pub(crate) enum Event {
     /// A caller received an event of its process.
     Received {
         attempt: Attempt,
-        /// The number of the event; of a gap, that of the last event that is missing. 0: it has none, or the caller does
-        /// not know it.
+        /// The number of the event; of a gap, that of the last event that is missing. 0: it has none, or the caller
+        /// does not know it.
         seq: u64,
         received: ReceivedEvent,
     },

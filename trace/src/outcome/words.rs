@@ -6,8 +6,8 @@ use super::{Fault, Loss, Outcome, StartFailure};
 use crate::call_end::CallEnd;
 
 impl Outcome {
-    /// The words of this outcome as a message has them, like `killed TERM, revoked, fault caller`: the outcome with the exit
-    /// status, the reason, and whose fault it is. `timed_out` has no other reason than its name.
+    /// The words of this outcome as a message has them, like `killed TERM, revoked, fault caller`: the outcome with the
+    /// exit status, the reason, and whose fault it is. `timed_out` has no other reason than its name.
     pub fn words(&self) -> String {
         let exit = self.exit().map(|exit| format!(" {exit}")).unwrap_or_default();
         let killed_for = match self {

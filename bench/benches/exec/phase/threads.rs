@@ -1,9 +1,9 @@
-//! A relay with two threads beside relays with one: executions on many sessions, and sequential ones. Three process sets at
-//! once, which are started anew many times. The noise is the ratio of the two relays with one thread.
+//! A relay with two threads beside relays with one: executions on many sessions, and sequential ones. Three process
+//! sets at once, which are started anew many times. The noise is the ratio of the two relays with one thread.
 //!
-//! On few cores the load generator, the exec-server and the commands compete with the relay for them. So the CPU time of
-//! each is a row, and the part of the machine's cores that all of them use together: what two threads can gain is at most
-//! what one thread leaves idle.
+//! On few cores the load generator, the exec-server and the commands compete with the relay for them. So the CPU time
+//! of each is a row, and the part of the machine's cores that all of them use together: what two threads can gain is at
+//! most what one thread leaves idle.
 
 use std::thread::available_parallelism;
 use std::time::Instant;

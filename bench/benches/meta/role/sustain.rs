@@ -18,8 +18,8 @@ use crate::state::{self, State};
 /// producer.
 const AHEAD: usize = 3 * BATCH_PATCHES;
 
-/// Opens a new database below `directory`. Answers `SECONDS`: seconds per record, from the first that is accepted to the
-/// barrier after the last.
+/// Opens a new database below `directory`. Answers `SECONDS`: seconds per record, from the first that is accepted to
+/// the barrier after the last.
 pub(super) fn main(directory: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -55,7 +55,8 @@ const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, 
     values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
 
 /// The peer: inserts the same rows, in transactions of the same size, with SQLite alone and the writer's settings. One
-/// differs: the writer checkpoints beside its transactions, and SQLite alone in one of them, at the same size of the log.
+/// differs: the writer checkpoints beside its transactions, and SQLite alone in one of them, at the same size of the
+/// log.
 pub(super) fn sqlite(directory: &Path) -> Result<(), Failure> {
     let directory = TempDir::new_in(directory)?;
     // Creates the schema, in a file with the writer's `auto_vacuum`.

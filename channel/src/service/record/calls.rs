@@ -1,8 +1,8 @@
 //! The calls of one client's record, and which of them the server's stages belong to.
 //!
-//! A call that continues the work of another one has a call id of its own, because the exec-server exports spans of both.
-//! The timings in its answer are those of the call that began the work: the exec-server names it in `Trailers.call_id`.
-//! Else they are its own.
+//! A call that continues the work of another one has a call id of its own, because the exec-server exports spans of
+//! both. The timings in its answer are those of the call that began the work: the exec-server names it in
+//! `Trailers.call_id`. Else they are its own.
 //!
 //! The server is untrusted, so it can name only a call that the client has made. Otherwise it could give its stages the
 //! span ids of another call.
@@ -56,8 +56,8 @@ impl RecordCalls {
         self.named = None;
     }
 
-    /// The latest call, which was sent, has lost its session. `sealed`: when its request was encrypted. `first`: the first
-    /// call of the record.
+    /// The latest call, which was sent, has lost its session. `sealed`: when its request was encrypted. `first`: the
+    /// first call of the record.
     pub(super) fn lose(&mut self, first: ServerCallRef, sealed: Option<Instant>) {
         let latest = self.latest.as_ref().unwrap_or(&first);
         // A call with another method continues what was begun before.

@@ -10,8 +10,8 @@ use baton_trace::status::RpcStatus;
 
 use super::ClientDraft;
 
-/// A request extension: calls with clones of one envelope, made one after the other, have one call record. Each may only
-/// begin when the one before has ended.
+/// A request extension: calls with clones of one envelope, made one after the other, have one call record. Each may
+/// only begin when the one before has ended.
 ///
 /// A call whose session is lost parks its unfinished record here, and the call that continues its work takes it. The
 /// time between them is the stage `recover`. The record is finished by the call that ends in another way, or when the

@@ -22,8 +22,8 @@ pub(in crate::process) enum Watched {
 }
 
 impl ProcessState {
-    /// A watcher begins that has everything up to `seq`, and wants nothing from before `since`. Returns the `seq` that it
-    /// begins after. [`end_watch`](Self::end_watch) follows.
+    /// A watcher begins that has everything up to `seq`, and wants nothing from before `since`. Returns the `seq` that
+    /// it begins after. [`end_watch`](Self::end_watch) follows.
     pub(in crate::process) fn begin_watch(
         &self,
         seq: u64,

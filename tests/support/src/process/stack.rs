@@ -187,8 +187,8 @@ impl Stack {
         &self.ticket
     }
 
-    /// The directory of its keys and state, which exists until this is dropped. The spool of both processes is below it,
-    /// so that they neither send nor add spans of the user's own commands.
+    /// The directory of its keys and state, which exists until this is dropped. The spool of both processes is below
+    /// it, so that they neither send nor add spans of the user's own commands.
     pub fn directory(&self) -> &Path {
         self.dir.path()
     }

@@ -1,8 +1,8 @@
-//! A balancer in front of several relays, as HAProxy with `balance hdr(baton-exec-server-id)` and `hash-type consistent`:
-//! each stream goes to the relay that the hash of this header names among those that are up.
+//! A balancer in front of several relays, as HAProxy with `balance hdr(baton-exec-server-id)` and
+//! `hash-type consistent`: each stream goes to the relay that the hash of this header names among those that are up.
 //!
-//! Checks find a relay that is down, is hung or drains. A relay that refuses a connection is down at once. When one goes
-//! down, the connections to it are closed. There is no stick table.
+//! Checks find a relay that is down, is hung or drains. A relay that refuses a connection is down at once. When one
+//! goes down, the connections to it are closed. There is no stick table.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
