@@ -244,8 +244,8 @@ expect "the list after all that" "$(setup 'cat /allow/allowed_clients')" "$list"
 out=$(for n in 1 2; do client -e "BATON_TICKET_FILE=/tickets/$n" -- cat /etc/hostname; done | sort)
 expect "two exec-servers after all that" "$out" "$ids"
 
-# A client that is killed takes its command along.
-compose run --detach --rm client sleep 1001 >"$scratch/client" </dev/null
+# A client that is killed takes its command along, after its grace.
+compose run --detach --rm --entrypoint baton client exec --grace 2s -- sleep 1001 >"$scratch/client" </dev/null
 command_runs() {
     local line
     for line in /proc/[0-9]*/cmdline; do
