@@ -36,11 +36,11 @@ pub enum CallProgress {
     /// Nothing was sent.
     #[default]
     NotSent,
-    /// The call was sent, and ended without the server's trailers.
+    /// The call was sent, and ended without an answer of the server.
     CutShort,
     /// The call was sent, and the server closed the session with a `GoAway` before it answered.
     SessionClosed(CallEnd),
-    /// The server sent trailers.
+    /// The server sent trailers, or reset the call.
     Answered,
 }
 

@@ -125,10 +125,7 @@ impl Recording {
             // The call before was sent.
             None => CallProgress::CutShort,
             Some(_) if draft.details.is_answered => CallProgress::Answered,
-            Some(stream) => match stream.session().ended().and_then(|error| error.closed_for()) {
-                Some(by) => CallProgress::SessionClosed(by),
-                None => CallProgress::CutShort,
-            },
+            Some(stream) => stream.unanswered(),
         };
         let status = RpcStatus(status);
         let stream = self.stream.take();

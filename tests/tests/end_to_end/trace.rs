@@ -699,9 +699,7 @@ fn assert_killed_by_shutdown(is_hurried: bool) {
             .await_exec_server_says("the same signal again ends them at once");
     }
     traced.testbed.stop_exec_server();
-    for running in running {
-        running.finish();
-    }
+    let finished = running.map(Running::finish);
     let spans = traced.exported();
     for (program, code) in [("sleep", 143), ("sh", 3)] {
         for stage in ["call", "process"] {
@@ -710,7 +708,11 @@ fn assert_killed_by_shutdown(is_hurried: bool) {
             };
             let span = spans.iter().find(about).unwrap();
             let outcome = span.attribute("baton.outcome");
-            assert_eq!(outcome, Some("killed"), "{stage} of {program}, {is_hurried}");
+            assert_eq!(
+                outcome,
+                Some("killed"),
+                "{stage} of {program}, {is_hurried}: {finished:?}"
+            );
             // Unless hurried, the commands get time to end, and the session ends before they exit.
             if is_hurried || stage == "process" {
                 assert_eq!(

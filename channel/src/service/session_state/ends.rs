@@ -240,6 +240,7 @@ mod tests {
     };
     use baton_proto::Epoch;
     use baton_proto::channel::{GoAway, Head};
+    use baton_trace::command::CallProgress;
     use baton_trace::recorder::Recorder;
     use futures_util::FutureExt as _;
     use prost::Message as _;
@@ -357,5 +358,19 @@ mod tests {
         shared.close(SessionError::Relay("gone".into()));
         assert_eq!(late.cut_short().code(), Code::DeadlineExceeded);
         assert_eq!(other.cut_short().code(), Code::Unavailable);
+    }
+
+    #[test]
+    fn a_call_that_is_reset_before_its_session_ends_is_answered_and_not_cut_short() {
+        let shared = client(|_| ());
+        let open = || shared.open(&Head::default(), None).now_or_never().unwrap();
+        let (first, other) = (open().ok().unwrap(), open().ok().unwrap());
+        first.reset(code::UNAVAILABLE);
+        assert_eq!(first.unanswered(), CallProgress::Answered);
+        assert_eq!(other.unanswered(), CallProgress::CutShort);
+        shared.finish(SessionError::GoAway(go_away::Reason::Shutdown));
+        for call in [first, other] {
+            assert_eq!(call.unanswered(), CallProgress::SessionClosed(CallEnd::ShutDown));
+        }
     }
 }

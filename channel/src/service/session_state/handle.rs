@@ -9,6 +9,7 @@ use baton_mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
 use baton_proto::channel::{Head, Metadata};
 use baton_trace::call_end::CallEndCell;
 use baton_trace::clock::ClockOffset;
+use baton_trace::command::CallProgress;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
@@ -157,6 +158,23 @@ impl StreamHandle {
         };
         let stamps = session.mux.stamps(self.id).cloned().unwrap_or_default();
         (stamps, session.mux.clock_offset())
+    }
+
+    /// How far the call came, if it ends now without trailers.
+    pub(in crate::service) fn unanswered(&self) -> CallProgress {
+        let state = self.session.lock();
+        let code = state
+            .established
+            .as_ref()
+            .and_then(|session| session.mux.reset_code(self.id));
+        match (state.ended(), code) {
+            (Some(error), _) => error
+                .closed_for()
+                .map_or(CallProgress::CutShort, CallProgress::SessionClosed),
+            // A server that closes a session resets its calls first.
+            (None, Some(_)) => CallProgress::Answered,
+            (None, None) => CallProgress::CutShort,
+        }
     }
 
     /// Why the stream was cut short. The reason of its own reset takes precedence over that of its session, which may
