@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_STREAM_WINDOW};
-use h2::server::{Builder, Connection as Http2};
+use h2::server::Builder;
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -28,26 +28,26 @@ use crate::limits::{
 use crate::service::RelayService;
 use crate::state::RelayState;
 
+/// A connection whose handshake is done.
+pub(crate) type Http2<S> = h2::server::Connection<FrameGuard<S>, Rope>;
+
+/// Performs the handshake. It has no timeout; the caller sets one.
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    connection: Arc<Connection>,
+) -> Result<Http2<S>, h2::Error> {
+    builder().handshake(FrameGuard::new(io, connection)).await
+}
+
 /// Serves one connection to its end.
-pub(crate) async fn serve(
-    io: impl AsyncRead + AsyncWrite + Unpin,
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    http: &mut Http2<S>,
     connection: Arc<Connection>,
     relay: Arc<RelayState>,
     mut stopped: watch::Receiver<()>,
 ) {
     let remote = connection.remote;
-    let (wait, idle_time) = (relay.limits.handshake_timeout, relay.limits.connection_idle);
-    // Bounds the time for which a silent peer occupies a socket.
-    let handshake = builder().handshake::<_, Rope>(FrameGuard::new(io, connection.clone()));
-    let shaken = tokio::select! {
-        shaken = timeout(wait, handshake) => shaken,
-        _ = stopped.changed() => return,
-    };
-    let mut http = match shaken {
-        Ok(Ok(http)) => http,
-        Ok(Err(error)) => return tracing::debug!(%remote, "the HTTP/2 handshake failed: {error}"),
-        Err(_) => return tracing::debug!(%remote, "the HTTP/2 handshake timed out"),
-    };
+    let idle_time = relay.limits.connection_idle;
     let mut dead = pin!(keep_alive(http.ping_pong()));
     let service = RelayService {
         relay,
@@ -61,7 +61,7 @@ pub(crate) async fn serve(
             biased;
             _ = stopped.changed() => break,
             () = &mut dead => return tracing::debug!(%remote, "the peer does not answer pings"),
-            goes_on = answer_next(&mut http, &service) => if !goes_on {
+            goes_on = answer_next(http, &service) => if !goes_on {
                 return;
             },
             _ = idle_check.tick() => {
@@ -74,12 +74,12 @@ pub(crate) async fn serve(
         }
     }
     http.graceful_shutdown();
-    let rest = async { while answer_next(&mut http, &service).await {} };
+    let rest = async { while answer_next(http, &service).await {} };
     let _ = timeout(CLOSE_GRACE, rest).await;
 }
 
 /// Answers the next request in a task; `false` when the connection has ended. Drives the connection until then.
-async fn answer_next<S>(http: &mut Http2<S, Rope>, service: &RelayService) -> bool
+async fn answer_next<S>(http: &mut Http2<S>, service: &RelayService) -> bool
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

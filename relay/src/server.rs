@@ -11,10 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, ConnectionSlots};
 use crate::connection::Connection;
-use crate::http2;
+use crate::http2::{self, Http2};
 use crate::limits::{ACCEPT_PAUSE, ALLOW_SERVERS_CHECK_INTERVAL, CLOSE_GRACE, STALL_CHECK_INTERVAL};
 use crate::listener::{AcceptedConnection, Listener};
 use crate::state::RelayState;
@@ -27,6 +29,9 @@ pub struct Relay<L = TcpListener> {
     tls: Option<Tls>,
     relay: Arc<RelayState>,
 }
+
+/// The stream of a connection, with TLS or without.
+type MaybeTls<S> = Either<S, Box<TlsStream<S>>>;
 
 /// The relay could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -133,37 +138,68 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     relay: Arc<RelayState>,
     mut stopped: watch::Receiver<()>,
 ) {
+    // Boxed, because what this needs would otherwise be part of every connection's memory for as long as it is open.
+    let opening = Box::pin(open(accepted, admission, tls, &relay));
+    let opened = tokio::select! {
+        opened = opening => opened,
+        _ = stopped.changed() => return,
+    };
+    if let Some((mut http, connection, _slots)) = opened {
+        http2::serve(&mut http, connection, relay, stopped).await;
+    }
+}
+
+/// Admits a connection and does its handshakes; `None`: it is to be closed, and the reason is logged.
+async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+    accepted: AcceptedConnection<S>,
+    admission: Admission,
+    tls: Option<Tls>,
+    relay: &RelayState,
+) -> Option<(Http2<MaybeTls<S>>, Arc<Connection>, ConnectionSlots)> {
     let AcceptedConnection {
         mut stream,
         remote: peer,
         local,
     } = accepted;
-    let admitted = tokio::select! {
-        admitted = admission.complete(&mut stream, peer, tls.is_some(), &relay) => admitted,
-        _ = stopped.changed() => return,
-    };
-    let (remote, _slots) = match admitted {
+    let admitted = admission.complete(&mut stream, peer, tls.is_some(), relay).await;
+    let (remote, slots) = match admitted {
         Ok(admitted) => admitted,
-        Err(rejection) => return relay.reject(&rejection, peer.ip()),
+        Err(rejection) => {
+            relay.reject(&rejection, peer.ip());
+            return None;
+        }
     };
-    let state = Arc::new(Connection::new(
+    let connection = Arc::new(Connection::new(
         remote,
         local,
         relay.limits.sessions_per_connection,
         relay.budget.clone(),
     ));
-    let Some(tls) = tls else {
-        return http2::serve(stream, state, relay, stopped).await;
-    };
     // Bounds the time for which a silent peer occupies a socket.
-    let handshake = timeout(relay.limits.handshake_timeout, tls.accept(stream));
-    let accepted = tokio::select! {
-        accepted = handshake => accepted,
-        _ = stopped.changed() => return,
+    let wait = relay.limits.handshake_timeout;
+    let stream = match tls {
+        None => Either::Left(stream),
+        Some(tls) => match timeout(wait, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Either::Right(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%remote, "the TLS handshake failed: {error}");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(%remote, "the TLS handshake timed out");
+                return None;
+            }
+        },
     };
-    match accepted {
-        Ok(Ok(stream)) => http2::serve(stream, state, relay, stopped).await,
-        Ok(Err(error)) => tracing::debug!(%remote, "the TLS handshake failed: {error}"),
-        Err(_) => tracing::debug!(%remote, "the TLS handshake timed out"),
+    match timeout(wait, http2::handshake(stream, connection.clone())).await {
+        Ok(Ok(http)) => Some((http, connection, slots)),
+        Ok(Err(error)) => {
+            tracing::debug!(%remote, "the HTTP/2 handshake failed: {error}");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%remote, "the HTTP/2 handshake timed out");
+            None
+        }
     }
 }
