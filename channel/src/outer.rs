@@ -11,6 +11,8 @@ use prost::Message;
 
 use baton_mux::RelayStamp;
 
+use crate::limits::FRAME_HEADER_MAX;
+
 /// gRPC's prefix: a compression flag and a `u32` length.
 const PREFIX_LEN: usize = 5;
 
@@ -41,14 +43,29 @@ pub enum OuterError {
 }
 
 /// Appends the part of a `Frame` that precedes its Noise message of `len` bytes.
-pub(crate) fn put_frame_header(out: &mut BytesMut, len: usize) {
+fn put_frame_header(out: &mut impl BufMut, len: usize) {
     debug_assert!(len <= NOISE_MESSAGE_MAX);
     let field = 1 + prost::length_delimiter_len(len);
     out.put_u8(0);
     out.put_u32((field + len) as u32);
     out.put_u8(NOISE_TAG);
-    // BytesMut grows, so this cannot fail.
+    // There is room for FRAME_HEADER_MAX bytes, so this cannot fail.
     let _ = prost::encode_length_delimiter(len, out);
+}
+
+/// Writes what precedes the last Noise message of `out`, whose `Frame` begins at `start` with room of
+/// [`FRAME_HEADER_MAX`] bytes for it. A message of less than 16 KiB is moved, because it needs less room.
+pub(crate) fn finish_frame(out: &mut BytesMut, start: usize) {
+    let message = start + FRAME_HEADER_MAX;
+    let mut header = [0; FRAME_HEADER_MAX];
+    let mut rest = &mut header[..];
+    put_frame_header(&mut rest, out.len() - message);
+    let used = FRAME_HEADER_MAX - rest.len();
+    out[start..start + used].copy_from_slice(&header[..used]);
+    if used < FRAME_HEADER_MAX {
+        out.copy_within(message.., start + used);
+        out.truncate(out.len() - (FRAME_HEADER_MAX - used));
+    }
 }
 
 /// Appends a `Frame` around a Noise message.
@@ -182,6 +199,20 @@ mod tests {
         out.clear();
         put_version(&mut out);
         assert_eq!(&out[..], b"\x00\x00\x00\x00\x02\x20\x02");
+    }
+
+    #[test]
+    fn a_message_that_was_written_in_place_becomes_the_same_frame() {
+        for len in [0, 1, 127, 128, 16_383, 16_384, NOISE_MESSAGE_MAX] {
+            let noise = vec![7; len];
+            let mut copied = BytesMut::from("before");
+            put_frame(&mut copied, &noise);
+            let mut in_place = BytesMut::from("before");
+            in_place.put_bytes(0, FRAME_HEADER_MAX);
+            in_place.put_slice(&noise);
+            finish_frame(&mut in_place, "before".len());
+            assert_eq!(in_place, copied, "{len}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! The multiplexer does not handle `Switch` and `Rekey`: each is alone in a message, which the application reads and
 //! writes.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 /// Number of a stream; 0 is the session itself.
 pub type StreamId = u32;
@@ -94,12 +94,12 @@ pub struct Frame {
 }
 
 /// Appends a header.
-pub fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, len: usize) {
+pub fn put_header(out: &mut impl BufMut, kind: Kind, end: bool, stream: StreamId, len: usize) {
     debug_assert!(len <= usize::from(u16::MAX));
-    out.push(kind as u8);
-    out.push(if end { END_STREAM } else { 0 });
-    out.extend_from_slice(&(len as u16).to_be_bytes());
-    out.extend_from_slice(&stream.to_be_bytes());
+    out.put_u8(kind as u8);
+    out.put_u8(if end { END_STREAM } else { 0 });
+    out.put_u16(len as u16);
+    out.put_slice(&stream.to_be_bytes());
 }
 
 /// Splits the next frame off a message; `None` at its end.

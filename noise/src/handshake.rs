@@ -13,6 +13,7 @@ use baton_proto::limits::{NOISE_MESSAGE_MAX, NOISE_TAG};
 use bytes::{Bytes, BytesMut};
 use snow::resolvers::BoxedCryptoResolver;
 use snow::{Builder, HandshakeState};
+use zeroize::Zeroize as _;
 
 use crate::key::{PublicKey, StaticKey};
 use crate::resolver::Resolver;
@@ -83,14 +84,21 @@ fn resolved<'a>(
         .map_err(|_| HandshakeError::Local)
 }
 
-fn into_keys(state: Box<HandshakeState>) -> Result<Keys, HandshakeError> {
-    // The conversion to transport mode drops the hash, so read it first.
+/// The keys of a handshake that is finished. snow's own transport mode is not used, because it does not seal in place.
+fn into_keys(mut state: Box<HandshakeState>) -> Result<Keys, HandshakeError> {
+    if !state.is_handshake_finished() {
+        return Err(HandshakeError::Verify);
+    }
     let hash = state.get_handshake_hash().try_into();
     let hash = hash.map_err(|_| HandshakeError::Local)?;
-    state
-        .into_stateless_transport_mode()
-        .map(|noise| Keys::new(noise, hash))
-        .map_err(|_| HandshakeError::Verify)
+    let (mut of_initiator, mut of_responder) = state.dangerously_get_raw_split();
+    let keys = match state.is_initiator() {
+        true => Keys::new(&of_initiator, &of_responder, hash),
+        false => Keys::new(&of_responder, &of_initiator, hash),
+    };
+    of_initiator.zeroize();
+    of_responder.zeroize();
+    Ok(keys)
 }
 
 impl Initiator {
@@ -234,11 +242,11 @@ mod tests {
     fn both_sides_exchange_messages_after_the_handshake() {
         let (mut client, mut server) = pair(b"p", b"p").unwrap();
         for text in ["", "one", "two"] {
-            let mut sealed = BytesMut::new();
-            client.seal(text.as_bytes(), &mut sealed).unwrap();
+            let mut sealed = BytesMut::from(text);
+            client.seal(&mut sealed).unwrap();
             assert_eq!(server.open(&sealed).unwrap(), text);
-            sealed.clear();
-            server.seal(text.as_bytes(), &mut sealed).unwrap();
+            let mut sealed = BytesMut::from(text);
+            server.seal(&mut sealed).unwrap();
             assert_eq!(client.open(&sealed).unwrap(), text);
         }
     }
@@ -376,8 +384,8 @@ mod tests {
     fn a_lost_repeated_or_altered_transport_message_is_fatal() {
         let (mut client, mut server) = pair(b"", b"").unwrap();
         let mut seal = |text: &[u8]| {
-            let mut out = BytesMut::new();
-            client.seal(text, &mut out).unwrap();
+            let mut out = BytesMut::from(text);
+            client.seal(&mut out).unwrap();
             out
         };
         let (first, second) = (seal(b"1"), seal(b"2"));
@@ -450,10 +458,8 @@ mod tests {
             hex("669c8640d9e42a3cda2f232f78597ceefb01daa6e3df81181ccce6fc6b5026bf")
         );
         let mut initiator = Transport::new(&into_keys(Box::new(initiator)).unwrap());
-        let mut sealed = BytesMut::new();
-        initiator
-            .seal(&hex("462e20412e20486179656b"), &mut sealed)
-            .unwrap();
+        let mut sealed = BytesMut::from(&hex("462e20412e20486179656b")[..]);
+        initiator.seal(&mut sealed).unwrap();
         assert_eq!(
             sealed,
             hex("66acfc92e3197de166809e6d4d5d003dcc819a84bc3522ca53c9d9")

@@ -157,8 +157,8 @@ impl Session {
     }
 
     /// Seals a message; see [`Transport::seal`].
-    pub fn seal(&mut self, plaintext: &[u8], out: &mut BytesMut) -> Result<(), TransportError> {
-        self.transport.seal(plaintext, out)
+    pub fn seal(&mut self, message: &mut BytesMut) -> Result<(), TransportError> {
+        self.transport.seal(message)
     }
 
     /// Opens a message; see [`Transport::open`].

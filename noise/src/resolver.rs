@@ -189,10 +189,39 @@ impl Hash for Sha256 {
     }
 }
 
+/// AES-256-GCM with a Noise nonce; without a key it seals and opens nothing.
 #[derive(Default)]
-struct AesGcm(Option<aead::LessSafeKey>);
+pub(crate) struct AesGcm(Option<aead::LessSafeKey>);
 
 impl AesGcm {
+    pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
+        let key = aead::UnboundKey::new(&aead::AES_256_GCM, key);
+        Self(key.ok().map(aead::LessSafeKey::new))
+    }
+
+    /// Encrypts a message without associated data in place, and returns its tag.
+    pub(crate) fn seal(&self, nonce: u64, message: &mut [u8]) -> Option<aead::Tag> {
+        let key = self.0.as_ref()?;
+        key.seal_in_place_separate_tag(Self::nonce(nonce), aead::Aad::empty(), message)
+            .ok()
+    }
+
+    /// Decrypts a message into `out`, which is as long as the plaintext. Returns that length.
+    pub(crate) fn open(
+        &self,
+        nonce: u64,
+        authtext: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let len = ciphertext.len().checked_sub(TAG_LEN)?;
+        let (body, tag) = ciphertext.split_at(len);
+        let (key, aad) = (self.0.as_ref()?, aead::Aad::from(authtext));
+        key.open_separate_gather(Self::nonce(nonce), aad, body, tag, out.get_mut(..len)?)
+            .ok()?;
+        Some(len)
+    }
+
     /// 32 zero bits, then the counter in big endian (Noise section 12.4).
     fn nonce(counter: u64) -> aead::Nonce {
         let mut nonce = [0; 12];
@@ -207,9 +236,7 @@ impl Cipher for AesGcm {
     }
 
     fn set(&mut self, key: &[u8; KEY_LEN]) {
-        self.0 = aead::UnboundKey::new(&aead::AES_256_GCM, key)
-            .ok()
-            .map(aead::LessSafeKey::new);
+        *self = Self::new(key);
     }
 
     fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
@@ -234,16 +261,8 @@ impl Cipher for AesGcm {
         ciphertext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, snow::Error> {
-        let key = self.0.as_ref().ok_or(snow::Error::Decrypt)?;
-        let len = ciphertext
-            .len()
-            .checked_sub(TAG_LEN)
-            .ok_or(snow::Error::Decrypt)?;
-        let (body, tag) = ciphertext.split_at(len);
-        let out = out.get_mut(..len).ok_or(snow::Error::Input)?;
-        key.open_separate_gather(Self::nonce(nonce), aead::Aad::from(authtext), body, tag, out)
-            .map_err(|_| snow::Error::Decrypt)?;
-        Ok(len)
+        self.open(nonce, authtext, ciphertext, out)
+            .ok_or(snow::Error::Decrypt)
     }
 }
 

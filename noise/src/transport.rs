@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use baton_proto::limits::{NOISE_MESSAGE_MAX, NOISE_PLAINTEXT_MAX, NOISE_TAG};
 use bytes::BytesMut;
-use snow::StatelessTransportState;
 
 use crate::policy::{KeyLimit, RekeyPolicy};
+use crate::resolver::AesGcm;
 
 /// Why a transport message could not be sealed or opened. Each ends the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,14 +29,17 @@ pub enum TransportError {
 /// The result of a handshake: a key for each direction, and the handshake hash (Noise section 5.2).
 #[derive(Clone)]
 pub(crate) struct Keys {
-    noise: Arc<StatelessTransportState>,
+    send: Arc<AesGcm>,
+    receive: Arc<AesGcm>,
     pub(crate) hash: [u8; 32],
 }
 
 impl Keys {
-    pub(crate) fn new(noise: StatelessTransportState, hash: [u8; 32]) -> Self {
+    /// `send` and `receive`: the two keys of `Split()`, in the order of this end.
+    pub(crate) fn new(send: &[u8; 32], receive: &[u8; 32], hash: [u8; 32]) -> Self {
         Self {
-            noise: Arc::new(noise),
+            send: Arc::new(AesGcm::new(send)),
+            receive: Arc::new(AesGcm::new(receive)),
             hash,
         }
     }
@@ -53,14 +56,14 @@ pub struct Transport {
 /// One direction: its key, and the traffic under that key. The nonce is the number of messages, so a new key starts at
 /// 0.
 struct Direction {
-    noise: Arc<StatelessTransportState>,
+    key: Arc<AesGcm>,
     carried: KeyLimit,
 }
 
 impl Direction {
-    fn new(keys: &Keys) -> Self {
+    fn new(key: &Arc<AesGcm>) -> Self {
         Self {
-            noise: Arc::clone(&keys.noise),
+            key: Arc::clone(key),
             carried: KeyLimit::default(),
         }
     }
@@ -83,8 +86,8 @@ impl Direction {
 impl Transport {
     pub(crate) fn new(keys: &Keys) -> Self {
         Self {
-            send: Direction::new(keys),
-            receive: Direction::new(keys),
+            send: Direction::new(&keys.send),
+            receive: Direction::new(&keys.receive),
             hash: keys.hash,
             limit: RekeyPolicy::default().end,
         }
@@ -110,29 +113,30 @@ impl Transport {
 
     /// Seals with a new key from the next message on.
     pub(crate) fn switch_send(&mut self, keys: &Keys) {
-        self.send = Direction::new(keys);
+        self.send = Direction::new(&keys.send);
         self.hash = keys.hash;
     }
 
     /// Opens with a new key from the next message on.
     pub(crate) fn switch_receive(&mut self, keys: &Keys) {
-        self.receive = Direction::new(keys);
+        self.receive = Direction::new(&keys.receive);
         self.hash = keys.hash;
     }
 
-    /// Appends the sealed `plaintext` to `out`: exactly [`NOISE_TAG`] bytes longer.
-    pub fn seal(&mut self, plaintext: &[u8], out: &mut BytesMut) -> Result<(), TransportError> {
-        if plaintext.len() > NOISE_PLAINTEXT_MAX {
+    /// Seals a message in place, which makes it exactly [`NOISE_TAG`] bytes longer. After an error it is unchanged.
+    pub fn seal(&mut self, message: &mut BytesMut) -> Result<(), TransportError> {
+        let len = message.len();
+        if len > NOISE_PLAINTEXT_MAX {
             return Err(TransportError::TooLong);
         }
-        let nonce = self.send.next(plaintext.len(), &self.limit)?;
-        let start = out.len();
-        out.resize(start + plaintext.len() + NOISE_TAG, 0);
-        self.send
-            .noise
-            .write_message(nonce, plaintext, &mut out[start..])
-            .map_err(|_| TransportError::Exhausted)?;
-        self.send.advance(plaintext.len());
+        let nonce = self.send.next(len, &self.limit)?;
+        let tag = self
+            .send
+            .key
+            .seal(nonce, message)
+            .ok_or(TransportError::Exhausted)?;
+        message.extend_from_slice(tag.as_ref());
+        self.send.advance(len);
         Ok(())
     }
 
@@ -148,9 +152,9 @@ impl Transport {
         let nonce = self.receive.next(len, &self.limit)?;
         let mut plaintext = BytesMut::zeroed(len);
         self.receive
-            .noise
-            .read_message(nonce, message, &mut plaintext)
-            .map_err(|_| TransportError::Decrypt)?;
+            .key
+            .open(nonce, &[], message, &mut plaintext)
+            .ok_or(TransportError::Decrypt)?;
         self.receive.advance(len);
         Ok(plaintext)
     }

@@ -355,8 +355,8 @@ fn decode_handshake(vector: Vector<'_>) {
 }
 
 fn sealed(transport: &mut Transport, plaintext: &[u8]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    transport.seal(plaintext, &mut out).unwrap();
+    let mut out = BytesMut::from(plaintext);
+    transport.seal(&mut out).unwrap();
     out.to_vec()
 }
 
@@ -512,7 +512,6 @@ impl Renewing {
             CLIENT => (&mut self.client, &mut self.server),
             _ => (&mut self.server, &mut self.client),
         };
-        let mut message = BytesMut::new();
         let (plaintext, control) = match data {
             Some(data) => (data.to_vec(), None),
             None => {
@@ -520,7 +519,8 @@ impl Renewing {
                 (plaintext_of(&control), Some(control))
             }
         };
-        sender.seal(&plaintext, &mut message).unwrap();
+        let mut message = BytesMut::from(&plaintext[..]);
+        sender.seal(&mut message).unwrap();
         if control.is_some() {
             sender.control_sealed(self.now);
         }

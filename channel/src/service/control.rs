@@ -7,13 +7,13 @@
 //! | [`Control::Answer`] | `Rekey`, Noise message 2; `Switch` |
 //! | [`Control::Switch`] | `Switch` |
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use baton_mux::frame::{self, Frame, FrameError, Kind};
 use baton_noise::Control;
 
 /// Appends the frames of `control`.
-pub(super) fn put(control: &Control, out: &mut Vec<u8>) {
+pub(super) fn put(control: &Control, out: &mut impl BufMut) {
     match control {
         Control::Request => put_frame(out, Kind::Rekey, &[]),
         Control::Start(message) => put_frame(out, Kind::Rekey, message),
@@ -25,9 +25,9 @@ pub(super) fn put(control: &Control, out: &mut Vec<u8>) {
     }
 }
 
-fn put_frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
+fn put_frame(out: &mut impl BufMut, kind: Kind, body: &[u8]) {
     frame::put_header(out, kind, false, 0, body.len());
-    out.extend_from_slice(body);
+    out.put_slice(body);
 }
 
 /// Whether a message is a key-exchange message. The multiplexer does not handle those.

@@ -51,9 +51,9 @@ impl Established {
         self.session.wants_control() && !self.mux.has_given_up() || self.mux.wants_transmit()
     }
 
-    /// Writes the plaintext of the next message (`plaintext` is cleared first); `false`: there is none. The caller
-    /// then calls [`seal`](Self::seal) and [`sealed`](Self::sealed).
-    pub(super) fn transmit(&mut self, now: Anchor, plaintext: &mut Vec<u8>) -> bool {
+    /// Writes the plaintext of the next message (`message` is cleared first); `false`: there is none. The caller then
+    /// calls [`seal`](Self::seal) and [`sealed`](Self::sealed).
+    pub(super) fn transmit(&mut self, now: Anchor, message: &mut BytesMut) -> bool {
         // No key-exchange message is sent before Hello, which is always first, nor once this end has given up on the
         // peer: then only the GoAway is sent.
         let control = match self.mux.has_given_up() || self.mux.owes_hello() {
@@ -63,17 +63,17 @@ impl Established {
         self.is_control = control.is_some();
         match control {
             Some(control) => {
-                plaintext.clear();
-                control::put(&control, plaintext);
+                message.clear();
+                control::put(&control, message);
                 true
             }
-            None => self.mux.transmit(now, plaintext),
+            None => self.mux.transmit(now, message),
         }
     }
 
-    /// Appends the sealed message to `out`.
-    pub(super) fn seal(&mut self, plaintext: &[u8], out: &mut BytesMut) -> Result<(), SessionError> {
-        Ok(self.session.seal(plaintext, out)?)
+    /// Seals the message in place.
+    pub(super) fn seal(&mut self, message: &mut BytesMut) -> Result<(), SessionError> {
+        Ok(self.session.seal(message)?)
     }
 
     /// Notes that the message that [`transmit`](Self::transmit) wrote is sealed.

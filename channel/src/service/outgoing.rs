@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_export::clock;
-use baton_proto::limits::NOISE_TAG;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tonic::Status;
 
@@ -17,13 +16,15 @@ use super::batch::Batch;
 use super::error::SessionError;
 use super::established::Established;
 use super::session_state::{Ending, HandshakeFrame, SessionState};
-use crate::outer::{put_frame, put_frame_header, put_version};
+use crate::limits::FRAME_HEADER_MAX;
+use crate::outer::{finish_frame, put_frame, put_version};
 
 /// The body that seals and frames everything that a session sends.
 pub(crate) struct Outgoing {
     session: Arc<SessionState>,
-    plaintext: Vec<u8>,
     batch: Batch,
+    /// Length of the latest message, which the next one probably has.
+    latest: usize,
     /// The session has ended in order, and HTTP/2 has taken its last frame.
     ended: bool,
 }
@@ -32,8 +33,8 @@ impl Outgoing {
     pub(crate) fn new(session: Arc<SessionState>) -> Self {
         Self {
             session,
-            plaintext: Vec::new(),
             batch: Batch::new(clock::now()),
+            latest: 0,
             ended: false,
         }
     }
@@ -60,7 +61,7 @@ impl Body for Outgoing {
         while out.len() < this.batch.size()
             && let Some(session) = &mut state.established
         {
-            match seal_next(session, &mut this.plaintext, &mut out) {
+            match seal_next(session, &mut this.latest, &mut out) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -99,21 +100,31 @@ impl Drop for Outgoing {
     }
 }
 
-/// Builds, seals and frames one message. `false`: there is nothing to send.
+/// Builds, seals and frames one message, where it is sent from. `false`: there is nothing to send.
 fn seal_next(
     session: &mut Established,
-    plaintext: &mut Vec<u8>,
+    expected: &mut usize,
     out: &mut BytesMut,
 ) -> Result<bool, SessionError> {
-    if !session.wants_transmit() || !session.transmit(clock::anchor(), plaintext) {
+    if !session.wants_transmit() {
         return Ok(false);
     }
-    out.reserve(plaintext.len() + NOISE_TAG + 16);
-    let before = out.len();
-    put_frame_header(out, plaintext.len() + NOISE_TAG);
-    session
-        .seal(plaintext, out)
-        .inspect_err(|_| out.truncate(before))?;
+    let start = out.len();
+    out.reserve(FRAME_HEADER_MAX + *expected);
+    out.put_bytes(0, FRAME_HEADER_MAX);
+    // The rest of the same buffer, without a copy unless the message outgrows it.
+    let mut message = out.split_off(start + FRAME_HEADER_MAX);
+    let sealed = match session.transmit(clock::anchor(), &mut message) {
+        true => session.seal(&mut message).map(|()| true),
+        false => Ok(false),
+    };
+    if !matches!(sealed, Ok(true)) {
+        out.truncate(start);
+        return sealed;
+    }
+    *expected = message.len();
+    out.unsplit(message);
+    finish_frame(out, start);
     session.sealed(clock::now())?;
     Ok(true)
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use baton_proto::channel::{ClientHello, GoAway, Head, Metadata, Ping, Pong, Trailers, go_away};
 use baton_trace::record::Anchor;
 use baton_vectors::{Case, Json, Vector, check, hex, list, object};
+use bytes::BytesMut;
 use prost::Message;
 
 use super::*;
@@ -367,7 +368,7 @@ fn go_away_after(mut mux: Mux, now: Anchor, bytes: &[u8]) -> &'static str {
     let error = take(&mut mux, now, bytes).expect_err("it ends the session");
     let (reason, detail) = error.go_away();
     mux.give_up(reason, &detail);
-    let mut answer = Vec::new();
+    let mut answer = BytesMut::new();
     mux.transmit(now, &mut answer);
     let last = frames(&answer).pop().expect("a frame");
     assert_eq!(last.kind, Kind::GoAway);

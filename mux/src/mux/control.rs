@@ -7,6 +7,7 @@ use baton_proto::PROTOCOL_VERSION;
 use baton_proto::channel::{ClientHello, GoAway, Ping, Pong};
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 use baton_trace::record::Anchor;
+use bytes::BytesMut;
 use prost::Message;
 
 use super::Mux;
@@ -47,7 +48,7 @@ impl Control {
 
 impl Mux {
     /// Writes the client's `Hello`, once.
-    pub(super) fn transmit_hello(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn transmit_hello(&mut self, out: &mut BytesMut) {
         if std::mem::take(&mut self.control.hello) {
             let hello = ClientHello {
                 version: PROTOCOL_VERSION,
@@ -58,10 +59,10 @@ impl Mux {
     }
 
     /// Writes session control. Returns the id of the `Ping` in it, if there is one.
-    pub(super) fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) -> Option<u64> {
+    pub(super) fn transmit_control(&mut self, now: Anchor, out: &mut BytesMut) -> Option<u64> {
         // The queues are bounded by MAX_RESETS, MAX_STREAMS and MAX_PONGS. Frames that do not fit are sent in the next
         // message.
-        let fits = |out: &Vec<u8>| out.len() + 64 <= NOISE_PLAINTEXT_MAX;
+        let fits = |out: &BytesMut| out.len() + 64 <= NOISE_PLAINTEXT_MAX;
         let ping = self.control.ping.take();
         if let Some(id) = ping {
             put_ping(out, id, now);
@@ -101,7 +102,7 @@ impl Mux {
         ping
     }
 
-    pub(super) fn transmit_go_away(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn transmit_go_away(&mut self, out: &mut BytesMut) {
         if let Some(go_away) = self.control.go_away.take() {
             put_message(out, Kind::GoAway, &go_away);
         }
@@ -109,13 +110,13 @@ impl Mux {
 }
 
 /// Writes a ping with the time of sending.
-pub(super) fn put_ping(out: &mut Vec<u8>, id: u64, now: Anchor) {
+pub(super) fn put_ping(out: &mut BytesMut, id: u64, now: Anchor) {
     let sent_unix_ns = now.unix_ns;
     put_message(out, Kind::Ping, &Ping { id, sent_unix_ns });
 }
 
-fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
+fn put_message(out: &mut BytesMut, kind: Kind, message: &impl Message) {
     put_header(out, kind, false, 0, message.encoded_len());
-    // A Vec grows, so encoding cannot fail.
+    // BytesMut grows, so encoding cannot fail.
     let _ = message.encode(out);
 }

@@ -9,6 +9,7 @@ use baton_fuzz::{Input, Target};
 use baton_proto::channel::{GoAway, Pong, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
+use bytes::BytesMut;
 use prost::Message as _;
 
 use super::*;
@@ -270,7 +271,7 @@ impl Simulation {
 
     /// Transmits a message, decodes it as a peer would, and checks its `Data` against the granted credit.
     fn transmit(&mut self) -> bool {
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         let any = self.mux.transmit(self.now, &mut out);
         assert_eq!(any, !out.is_empty());
         assert!(
@@ -414,7 +415,7 @@ impl Simulation {
     fn check_go_away(&mut self, error: &MuxError) {
         let (reason, detail) = error.go_away();
         self.mux.give_up(reason, &detail);
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         let owes_hello = self.mux.owes_hello();
         assert!(self.mux.wants_transmit() && self.mux.transmit(self.now, &mut out));
         let mut message = Bytes::from(out.clone());

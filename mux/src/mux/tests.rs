@@ -6,6 +6,7 @@ use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::exec::PROCESS;
+use bytes::BytesMut;
 use proptest::prelude::*;
 use prost::Message;
 use prost::encoding::encode_varint;
@@ -91,7 +92,7 @@ fn head() -> Head {
 }
 
 fn message(from: &mut Mux, now: Anchor) -> Option<Bytes> {
-    let mut out = Vec::new();
+    let mut out = BytesMut::new();
     let any = from.transmit(now, &mut out);
     assert!(out.len() <= NOISE_PLAINTEXT_MAX);
     from.sealed(now.instant);
@@ -133,7 +134,7 @@ fn trailers_with_timings_follow_the_message_of_the_last_data() {
         .unwrap();
     pair.server.send_trailers(id, Vec::new(), Some(draft)).unwrap();
     pair.advance(Duration::from_micros(5));
-    let mut out = Vec::new();
+    let mut out = BytesMut::new();
     assert!(pair.server.transmit(pair.now, &mut out));
     pair.advance(Duration::from_micros(3));
     pair.server.sealed(pair.now.instant);

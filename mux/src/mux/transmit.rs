@@ -4,7 +4,7 @@ use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::transport::{RPC, TERMINAL_QUEUE, TERMINAL_SEAL};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ impl Mux {
     /// Writes the plaintext of the next message into `out`, which it clears first. `false`: there is nothing to send.
     ///
     /// The caller seals it and then calls [`sealed`](Self::sealed).
-    pub fn transmit(&mut self, now: Anchor, out: &mut Vec<u8>) -> bool {
+    pub fn transmit(&mut self, now: Anchor, out: &mut BytesMut) -> bool {
         out.clear();
         self.message += 1;
         self.transmit_hello(out);
@@ -65,7 +65,7 @@ impl Mux {
     }
 
     /// Writes frames of streams. Returns whether the limit of bytes in flight held bulk back.
-    fn transmit_streams(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+    fn transmit_streams(&mut self, now: Instant, out: &mut BytesMut) -> bool {
         let (room, room_for_fresh) = (self.pace.room(), self.pace.room_for_fresh());
         let (grain, message_max) = (self.pace.grain(), self.pace.message_max());
         let mut is_held_back = false;
@@ -116,7 +116,7 @@ impl Mux {
         }
     }
 
-    fn transmit_stream(&mut self, now: Instant, id: StreamId, grain: usize, out: &mut Vec<u8>) -> Turn {
+    fn transmit_stream(&mut self, now: Instant, id: StreamId, grain: usize, out: &mut BytesMut) -> Turn {
         let room = DATA_END - out.len();
         let Some(stream) = self.streams.get_mut(&id) else {
             return Turn::Nothing;
@@ -204,14 +204,14 @@ fn stamps_of(stream: &mut Stream, which: Stamped) -> &mut SentStamps {
     }
 }
 
-fn put_body(out: &mut Vec<u8>, kind: Kind, id: StreamId, message: &impl Message) {
+fn put_body(out: &mut BytesMut, kind: Kind, id: StreamId, message: &impl Message) {
     put_header(out, kind, false, id, message.encoded_len());
-    // A Vec grows, so encoding cannot fail.
+    // BytesMut grows, so encoding cannot fail.
     let _ = message.encode(out);
 }
 
 /// Writes trailers. Drops metadata entries beyond the limits, from the end, but never the status.
-fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
+fn put_trailers(out: &mut BytesMut, id: StreamId, mut trailers: Trailers) {
     while trailers.encoded_len() > HEAD_MAX || trailers.metadata.len() > METADATA_ENTRIES_MAX {
         match trailers
             .metadata

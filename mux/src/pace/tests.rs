@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use baton_proto::channel::Head;
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 use baton_trace::record::Anchor;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::Pace;
@@ -169,7 +169,7 @@ impl TestNetwork {
             (&mut self.server, &mut self.down),
         ] {
             while mux.wants_transmit() {
-                let mut out = Vec::new();
+                let mut out = BytesMut::new();
                 if !mux.transmit(anchor, &mut out) {
                     break;
                 }
@@ -339,7 +339,7 @@ fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_
                 .send_data(network.now, network.bulk, chunk, false)
                 .unwrap();
         }
-        let mut out = Vec::new();
+        let mut out = BytesMut::new();
         if network.server.transmit(network.anchor(), &mut out) {
             network.server.sealed(network.now);
             sent += out.len();
@@ -356,7 +356,7 @@ fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_
         .send_data(network.now, other, Bytes::from_static(b"exited"), false)
         .unwrap();
     network.server.reset(network.bulk, 1);
-    let mut out = Vec::new();
+    let mut out = BytesMut::new();
     assert!(network.server.wants_transmit() && network.server.transmit(network.anchor(), &mut out));
     assert_eq!(frames_of(&out, 4), 1, "the reset");
     assert_eq!(frames_of(&out, 2), 1, "the other call");
@@ -372,7 +372,7 @@ fn an_ending_session_sends_its_queue_without_waiting_for_pongs() {
         .unwrap();
     network.server.end_session();
     let mut sent = 0;
-    let mut out = Vec::new();
+    let mut out = BytesMut::new();
     while network.server.wants_transmit() && network.server.transmit(network.anchor(), &mut out) {
         sent += out.len();
         network.server.sealed(network.now);

@@ -131,8 +131,8 @@ fn run(bytes: &[u8]) {
                 Err(TransportError::Decrypt | TransportError::TooLong)
             ));
             let plaintext = &plaintext[..plaintext.len().min(NOISE_PLAINTEXT_MAX)];
-            let mut sealed = BytesMut::new();
-            server.seal(plaintext, &mut sealed).expect("it fits");
+            let mut sealed = BytesMut::from(plaintext);
+            server.seal(&mut sealed).expect("it fits");
             assert_eq!(client.open(&sealed).expect("genuine"), plaintext);
         }
     }

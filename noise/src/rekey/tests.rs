@@ -117,7 +117,7 @@ impl Pair {
         assert_eq!(control.is_some(), session.wants_control());
         let control = control?;
         let mut sealed = BytesMut::new();
-        session.seal(b"", &mut sealed).unwrap();
+        session.seal(&mut sealed).unwrap();
         session.control_sealed(now);
         session.poll(now).unwrap();
         let message = Message {
@@ -132,8 +132,8 @@ impl Pair {
     fn send(&mut self, side: Side, data: &[u8]) -> Result<(), Failure> {
         let now = self.now;
         let session = self.session(side);
-        let mut sealed = BytesMut::new();
-        session.seal(data, &mut sealed).map_err(Failure::Transport)?;
+        let mut sealed = BytesMut::from(data);
+        session.seal(&mut sealed).map_err(Failure::Transport)?;
         session.poll(now).map_err(Failure::Rekey)?;
         let control = None;
         self.wire_from(side).push_back(Message { sealed, control });

@@ -234,15 +234,14 @@ impl SessionPair {
     }
 
     fn transmit(&mut self, end: usize) -> Result<bool, SessionError> {
-        let mut plaintext = Vec::new();
+        let mut message = BytesMut::new();
         let from = &mut self.ends[end];
-        if !from.wants_transmit() || !from.transmit(self.now, &mut plaintext) {
+        if !from.wants_transmit() || !from.transmit(self.now, &mut message) {
             return Ok(false);
         }
-        let mut sealed = BytesMut::new();
-        from.seal(&plaintext, &mut sealed)?;
+        from.seal(&mut message)?;
         from.sealed(self.now.instant)?;
-        self.wires[1 - end].push_back(sealed.freeze());
+        self.wires[1 - end].push_back(message.freeze());
         Ok(true)
     }
 
@@ -266,8 +265,8 @@ impl SessionPair {
     /// Seals a plaintext that only a hostile end would send, and appends it to the wire.
     fn forge(&mut self, end: usize, plaintext: &[u8]) -> Result<(), SessionError> {
         let plaintext = &plaintext[..plaintext.len().min(NOISE_PLAINTEXT_MAX)];
-        let mut sealed = BytesMut::new();
-        self.ends[end].seal(plaintext, &mut sealed)?;
+        let mut sealed = BytesMut::from(plaintext);
+        self.ends[end].seal(&mut sealed)?;
         self.wires[1 - end].push_back(sealed.freeze());
         Ok(())
     }

@@ -101,20 +101,20 @@ impl Pair {
     /// Puts the next message of one end on the wire, and returns its plaintext.
     fn transmit(&mut self, is_client: bool) -> Option<Vec<u8>> {
         let now = self.now;
-        let mut plaintext = Vec::new();
+        let mut message = BytesMut::new();
         let end = self.end(is_client);
-        if !end.wants_transmit() || !end.transmit(now, &mut plaintext) {
+        if !end.wants_transmit() || !end.transmit(now, &mut message) {
             return None;
         }
-        let mut sealed = BytesMut::new();
-        end.seal(&plaintext, &mut sealed).unwrap();
+        let plaintext = message.to_vec();
+        end.seal(&mut message).unwrap();
         end.sealed(now.instant).unwrap();
         let wire = if is_client {
             &mut self.to_server
         } else {
             &mut self.to_client
         };
-        wire.push_back(sealed.freeze());
+        wire.push_back(message.freeze());
         Some(plaintext)
     }
 
@@ -178,8 +178,8 @@ impl Pair {
 
     /// Seals and delivers a plaintext that no honest end would send.
     fn forge(&mut self, is_client: bool, plaintext: &[u8]) -> Result<(), SessionError> {
-        let mut sealed = BytesMut::new();
-        self.end(is_client).seal(plaintext, &mut sealed).unwrap();
+        let mut sealed = BytesMut::from(plaintext);
+        self.end(is_client).seal(&mut sealed).unwrap();
         let wire = if is_client {
             &mut self.to_server
         } else {

@@ -242,6 +242,7 @@ mod tests {
     use baton_proto::channel::{GoAway, Head};
     use baton_trace::command::CallProgress;
     use baton_trace::recorder::Recorder;
+    use bytes::BytesMut;
     use futures_util::FutureExt as _;
     use prost::Message as _;
     use tonic::Code;
@@ -320,7 +321,7 @@ mod tests {
             assert!(shared.is_flushing(), "{fault}");
             let mut state = shared.lock();
             let session = state.established.as_mut().unwrap();
-            let mut plaintext = Vec::new();
+            let mut plaintext = BytesMut::new();
             assert!(session.transmit(clock::anchor(), &mut plaintext), "{fault}");
             // Behind the client's Hello.
             let hello = usize::from(u16::from_be_bytes([plaintext[2], plaintext[3]]));

@@ -190,9 +190,8 @@ impl RawServer {
     pub(crate) async fn session_refused(&mut self) -> RawSession {
         let (mut session, message2) = self.accept_next().await;
         session.mux.go_away(go_away::Reason::NotAllowed, "");
-        let plaintext = session.frames();
-        let mut refusal = BytesMut::new();
-        session.transport.seal(&plaintext, &mut refusal).unwrap();
+        let mut refusal = session.frames();
+        session.transport.seal(&mut refusal).unwrap();
         let frame = |noise: Bytes| Frame {
             noise,
             ..Frame::default()
@@ -256,14 +255,14 @@ impl RawSession {
 
     /// Seals and sends frames as one message.
     pub(crate) async fn send(&mut self, plaintext: &[u8]) {
-        let mut message = BytesMut::new();
-        self.transport.seal(plaintext, &mut message).unwrap();
+        let mut message = BytesMut::from(plaintext);
+        self.transport.seal(&mut message).unwrap();
         self.end.send(message.freeze()).await;
     }
 
     /// Takes the queued frames.
-    pub(crate) fn frames(&mut self) -> Vec<u8> {
-        let mut plaintext = Vec::new();
+    pub(crate) fn frames(&mut self) -> BytesMut {
+        let mut plaintext = BytesMut::new();
         self.mux.transmit(clock::anchor(), &mut plaintext);
         self.mux.sealed(Instant::now());
         plaintext
