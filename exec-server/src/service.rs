@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::error::{AttachError, InvalidStart, StartError};
+use crate::event_body::{self, EventStream};
 use crate::limits::{GRACE_MAX, REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Backend, CallContext, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
@@ -163,11 +164,14 @@ impl<B: Backend> ExecService<B> {
 
 #[tonic::async_trait]
 impl<B: Backend> Exec for ExecService<B> {
-    type RunStream = Events;
-    type AttachStream = Events;
+    type RunStream = EventStream<Events>;
+    type AttachStream = EventStream<Events>;
     type WaitStream = Events;
 
-    async fn run(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
+    async fn run(
+        &self,
+        request: Request<Streaming<RunRequest>>,
+    ) -> Result<Response<Self::RunStream>, Status> {
         let extensions = request.extensions();
         let client = extensions
             .get::<Arc<Peer>>()
@@ -185,7 +189,7 @@ impl<B: Backend> Exec for ExecService<B> {
         // From here on a driver owns the process, also if this future is dropped.
         let mut events = process::run(&self.processes, &client, launch, context, requests).await?;
         events.settled().await?;
-        Ok(Response::new(events))
+        Ok(event_body::respond(events))
     }
 
     async fn signal(&self, request: Request<SignalRequest>) -> Result<Response<SignalResponse>, Status> {
@@ -197,7 +201,10 @@ impl<B: Backend> Exec for ExecService<B> {
         Ok(Response::new(list::list(&self.processes.table, request)?))
     }
 
-    async fn attach(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<RunRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
         let extensions = request.extensions();
         let client = extensions
             .get::<Arc<Peer>>()
@@ -212,7 +219,7 @@ impl<B: Backend> Exec for ExecService<B> {
         let attach = first_attach(&mut requests).await?;
         let id = self.known(&attach.process_id, &attach.epoch)?;
         let events = process::attach(&self.processes, &client, id, &attach, context, requests)?;
-        Ok(Response::new(events))
+        Ok(event_body::respond(events))
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<Events>, Status> {
