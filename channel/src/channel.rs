@@ -205,8 +205,9 @@ impl Channel {
         }
     }
 
-    /// Ends the session after its queued frames are sent, or after [`crate::limits::CLOSE_TIMEOUT`]. Open calls fail. A
-    /// later call establishes a new session.
+    /// Ends the session after its queued frames are sent, or after [`crate::limits::CLOSE_TIMEOUT`]. If a call of the
+    /// session was cancelled, waits as long again until the server has received that. Open calls fail. A later call
+    /// establishes a new session.
     pub async fn close(&self) {
         let link = std::mem::replace(
             &mut *self.inner.link.lock().unwrap_or_else(PoisonError::into_inner),
@@ -215,6 +216,7 @@ impl Channel {
         if let Link::Up(shared) = link {
             shared.finish(SessionError::Closed);
             shared.flushed().await;
+            shared.resets_received().await;
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Mux {
     takes_no_more: bool,
     /// The detail of the peer's `GoAway`. Authenticated, but not trusted.
     goodbye: String,
+    /// See [`has_reset`](Self::has_reset).
+    has_reset: bool,
     /// This end sends nothing more, except a waiting `GoAway`.
     gave_up: bool,
     /// See [`end_session`](Self::end_session).
@@ -114,6 +116,7 @@ impl Mux {
             going_away: false,
             takes_no_more: false,
             goodbye: String::new(),
+            has_reset: false,
             gave_up: false,
             is_ending: false,
         }
@@ -275,6 +278,11 @@ impl Mux {
         self.streams.get(&id)?.receive.reset
     }
 
+    /// Whether this end has ended a stream early that its peer knew.
+    pub fn has_reset(&self) -> bool {
+        self.has_reset
+    }
+
     /// The stream's stamps so far.
     pub fn stamps(&self, id: StreamId) -> Option<&Stamps> {
         self.streams.get(&id).map(|stream| &stream.stamps)
@@ -289,6 +297,7 @@ impl Mux {
         let known = self.role == Role::Server || stream.stamps.head_sent.taken.is_some();
         if known && stream.receive.reset.is_none() && !stream.is_finished(self.role) {
             self.control.resets.push_back((id, code));
+            self.has_reset = true;
         }
         stream.abort(code);
         self.schedule.remove(id);

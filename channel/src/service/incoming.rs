@@ -49,6 +49,7 @@ pub(crate) async fn read(
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, both).await;
     }
     session.close(SessionError::Closed);
+    session.reader_is_done();
     // The first reason counts.
     session.ended().unwrap_or(SessionError::Closed)
 }

@@ -45,6 +45,8 @@ pub(crate) struct SessionState {
     confirmed: Notify,
     /// Closed when the writer is dropped: HTTP/2 has taken everything, or has lost the stream.
     flushed: Semaphore,
+    /// Closed when the reader has ended.
+    left: Semaphore,
     /// One permit per stream that this end opens.
     slots: Arc<Semaphore>,
     recorder: Recorder,
@@ -123,6 +125,7 @@ impl SessionState {
             ending: Notify::new(),
             confirmed: Notify::new(),
             flushed: Semaphore::new(0),
+            left: Semaphore::new(0),
             slots: Arc::new(Semaphore::new(MAX_STREAMS)),
             recorder,
         })

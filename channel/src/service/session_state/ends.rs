@@ -62,6 +62,22 @@ impl SessionState {
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.acquire()).await;
     }
 
+    /// Waits until the peer has received what was flushed, if that may hold the reset of a call, for at most
+    /// [`limits::CLOSE_TIMEOUT`]. HTTP/2 may have taken it and not written it: a program that ends then would leave a
+    /// call, and its process, for as long as its grace.
+    pub(crate) async fn resets_received(&self) {
+        let has_reset = |session: &Established| session.mux.has_reset();
+        if self.lock().established.as_ref().is_some_and(has_reset) {
+            // The peer ends its direction when it has read the end of this one.
+            let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.left.acquire()).await;
+        }
+    }
+
+    /// Notes that the reader has ended.
+    pub(in crate::service) fn reader_is_done(&self) {
+        self.left.close();
+    }
+
     /// Notes that HTTP/2 dropped the writer, which does not learn the reason. The reader reads the reason and ends the
     /// session with it.
     pub(in crate::service) fn writer_is_lost(&self) {
