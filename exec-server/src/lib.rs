@@ -18,7 +18,7 @@
 
 mod cgroup;
 mod error;
-pub mod event_body;
+mod event_body;
 pub mod files;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
