@@ -10,8 +10,8 @@ pub use baton_mux::limits::CREDIT_BATCH;
 /// steps; that takes at most 0.4 s.
 pub const ALLOW_LIST_LOOK: Duration = Duration::from_millis(200);
 
-/// Greatest length of what precedes the Noise message of a `Frame`: gRPC's prefix, a field's tag, and a length. A message
-/// is built behind this much room.
+/// Greatest length of what precedes the Noise message of a `Frame`: gRPC's prefix, a field's tag, and a length. A
+/// message is built behind this much room.
 pub(crate) const FRAME_HEADER_MAX: usize = 5 + 1 + 3;
 
 /// Size in encrypted bytes of one write to HTTP/2 at a low rate: large enough to amortize a system call, small enough

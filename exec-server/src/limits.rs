@@ -37,7 +37,8 @@ pub const LOG_BYTES: usize = 256 * 1024;
 /// Largest read of a pipe, and so the largest `Output`: the default capacity of a pipe.
 pub const READ_BYTES: usize = 64 * 1024;
 
-/// Output that is encoded as a copy. Longer output becomes a frame of its own, which costs about as much as to copy this.
+/// Output that is encoded as a copy. Longer output becomes a frame of its own, which costs about as much as to copy
+/// this.
 pub const EVENT_COPY_BYTES: usize = 4 * 1024;
 
 /// Encoded events after which they are handed to the transport, although there are more: as in tonic's encoder.
@@ -117,13 +118,13 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
 /// Longest drain a client may ask for; more is cut to this. Protects the process table.
 pub const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Time between SIGTERM and SIGKILL when a client is gone, may not decide any more, or the server shuts down. Shells and
-/// build tools can remove their temporary files, and a process that ignores SIGTERM hardly outlives its caller. The
+/// Time between SIGTERM and SIGKILL when a client is gone, may not decide any more, or the server shuts down. Shells
+/// and build tools can remove their temporary files, and a process that ignores SIGTERM hardly outlives its caller. The
 /// process keeps its slot in the table for this time. Also the default of `Start.kill_grace_ms`.
 pub const KILL_GRACE: Duration = Duration::from_millis(200);
 
-/// Longest `Start.kill_grace_ms`; more is cut to this. Time for a database to close or for a deployment to roll back. It
-/// bounds how long a process keeps its slot after its client has ended it; within it the process still ends when its
+/// Longest `Start.kill_grace_ms`; more is cut to this. Time for a database to close or for a deployment to roll back.
+/// It bounds how long a process keeps its slot after its client has ended it; within it the process still ends when its
 /// client's key is revoked or the server shuts down.
 pub const KILL_GRACE_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -166,15 +167,15 @@ pub const KEPT_PROCESS_BYTES: usize = 2 * KEPT_ENCODED_BYTES;
 pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
 
 /// Output, as bytes on the wire, that each process may have in its log and that its client has not consumed, before one
-/// more read, whatever its key keeps. It must be more than what a client that consumes everything leaves without credit,
-/// else a process could wait for ever: a batch of credit, the event in which the batch begins, and headers.
+/// more read, whatever its key keeps. It must be more than what a client that consumes everything leaves without
+/// credit, else a process could wait for ever: a batch of credit, the event in which the batch begins, and headers.
 pub const UNCONSUMED_MIN_BYTES: usize = baton_channel::limits::CREDIT_BATCH as usize + READ_BYTES + 1024;
 
-/// Bytes of kept output, of all processes together, above its share of which a key loses its oldest finished process. It
-/// is what all live processes may have that is not consumed, so a key that has only those loses none: 128 MiB, and 353
-/// KiB for each of [`MAX_PROCESSES`], 481 MiB in all. Live processes may reach it after finished ones did: twice this is
-/// the worst case. Blocks of buffer are at least half used, so memory is at most twice that again. Output in single
-/// bytes takes up to nine times the memory of its bytes on the wire, and counts so.
+/// Bytes of kept output, of all processes together, above its share of which a key loses its oldest finished process.
+/// It is what all live processes may have that is not consumed, so a key that has only those loses none: 128 MiB, and
+/// 353 KiB for each of [`MAX_PROCESSES`], 481 MiB in all. Live processes may reach it after finished ones did: twice
+/// this is the worst case. Blocks of buffer are at least half used, so memory is at most twice that again. Output in
+/// single bytes takes up to nine times the memory of its bytes on the wire, and counts so.
 pub const KEPT_UNCONSUMED_BYTES: usize = KEPT_BYTES + MAX_PROCESSES * (UNCONSUMED_MIN_BYTES + READ_BYTES);
 
 /// Finished processes that are kept for a client that attaches again: it may have lost their last events. They are kept
@@ -208,8 +209,8 @@ pub const SWEEP_PAUSE: Duration = Duration::from_millis(1);
 /// [`KILL_GRACE`]; one look reads a file per process of the machine, some 5 µs each.
 pub const SWEEP_LOOK_EVERY: Duration = Duration::from_millis(25);
 
-/// Looks at a process with an empty environment before that counts as its environment. Protects the sweep from missing a
-/// process in the middle of execve(2), and from waiting for one that has no environment.
+/// Looks at a process with an empty environment before that counts as its environment. Protects the sweep from missing
+/// a process in the middle of execve(2), and from waiting for one that has no environment.
 pub const EMPTY_ENVIRONMENT_LOOKS: u32 = 4;
 
 /// Bytes of an environment that are read at a time. The mark is mostly in the first read.
@@ -223,16 +224,17 @@ pub const ENVIRONMENT_READ_MAX: usize = 8 * 1024 * 1024;
 pub const SWEEP_STACK: usize = 256 * 1024;
 
 /// Pause between two looks for orphans that have exited, where this process has to reap them. A look reads a file per
-/// process of the container, some 5 µs each. An orphan is a zombie for at most this time, so this many seconds' worth of
-/// them count against the limit on processes.
+/// process of the container, some 5 µs each. An orphan is a zombie for at most this time, so this many seconds' worth
+/// of them count against the limit on processes.
 pub const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
-/// Cgroups below that of one process that are removed with it, and whose processes are looked for. A command creates some
-/// only if it may write there, as a container runtime does. Protects the memory of one removal: some 100 bytes each.
+/// Cgroups below that of one process that are removed with it, and whose processes are looked for. A command creates
+/// some only if it may write there, as a container runtime does. Protects the memory of one removal: some 100 bytes
+/// each.
 pub const CGROUP_TREE_MAX: usize = 1024;
 
-/// Names of cgroups that are tried, in case one is left of an earlier exec-server. Each has the next number, so a second
-/// try finds a free one unless a client has used one id for all its commands.
+/// Names of cgroups that are tried, in case one is left of an earlier exec-server. Each has the next number, so a
+/// second try finds a free one unless a client has used one id for all its commands.
 pub const CGROUP_NAME_TRIES: u32 = 64;
 
 /// Cgroups of finished processes that are remembered, to be removed when their daemons have ended: some 80 bytes each,
@@ -279,37 +281,37 @@ pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// of a start: a few hundred bytes each, beside the PATH itself.
 pub const SEARCHED_DIRECTORIES: usize = 1024;
 
-/// Lookups of paths that wait for the file system at once, and lookups of users that wait for the user database at once,
-/// each over all clients: one thread and one descriptor each.
-/// [`SHARE_OF_FREE`] applies, so a key whose file system hangs holds three quarters and leaves the rest to others.
+/// Lookups of paths that wait for the file system at once, and lookups of users that wait for the user database at
+/// once, each over all clients: one thread and one descriptor each. [`SHARE_OF_FREE`] applies, so a key whose file
+/// system hangs holds three quarters and leaves the rest to others.
 pub const LOOKUPS_AT_ONCE: usize = 32;
 
-/// Lookups of paths, and of users, that wait for a slot, each of all clients. One key may have half: more than the calls
-/// of one session. Protects memory: some 10 KiB each, 10 MiB in all.
+/// Lookups of paths, and of users, that wait for a slot, each of all clients. One key may have half: more than the
+/// calls of one session. Protects memory: some 10 KiB each, 10 MiB in all.
 pub const LOOKUPS_QUEUE: usize = 1024;
 
-/// Longest wait of a lookup, for its slot and for the file system or the user database: more than a disk needs to spin up.
-/// Protects clients from a mount, or a directory service, that hangs.
+/// Longest wait of a lookup, for its slot and for the file system or the user database: more than a disk needs to spin
+/// up. Protects clients from a mount, or a directory service, that hangs.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The stack of a lookup's thread: some buffers of a path's length. 8 MiB for all of them, and as much for users.
 pub const LOOKUP_STACK: usize = 256 * 1024;
 
 /// Directories that are listed and files that are read, hashed or written at once, over all clients: one thread and one
-/// to three descriptors each. [`SHARE_OF_FREE`] applies. A client that does not take what it asked for keeps its slots, and
-/// leaves those of others.
+/// to three descriptors each. [`SHARE_OF_FREE`] applies. A client that does not take what it asked for keeps its slots,
+/// and leaves those of others.
 pub const TRANSFERS_AT_ONCE: usize = 64;
 
 /// Transfers that wait for a slot, of all clients. One key may have half. Protects memory: some 10 KiB each.
 pub const TRANSFERS_QUEUE: usize = 1024;
 
 /// Messages of one transfer that were read and not taken by the channel; and messages of a write that its thread begins
-/// with. With one more in the thread and [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) each, all transfers hold
-/// 24 MiB, and 40 MiB if all are writes.
+/// with. With one more in the thread and [`FILE_PIECE_MAX`](baton_proto::limits::FILE_PIECE_MAX) each, all transfers
+/// hold 24 MiB, and 40 MiB if all are writes.
 pub const TRANSFER_OUTBOX: usize = 2;
 
-/// How long a thread of a transfer waits for the next one: longer than a client needs from one file of a tree to the next.
-/// Memory: some pages of its stack.
+/// How long a thread of a transfer waits for the next one: longer than a client needs from one file of a tree to the
+/// next. Memory: some pages of its stack.
 pub const TRANSFER_THREAD_IDLE: Duration = Duration::from_secs(1);
 
 /// The stack of a transfer's thread: some buffers of a path's length. 16 MiB for all of them.
@@ -320,49 +322,49 @@ pub const TRANSFER_STACK: usize = 256 * 1024;
 pub const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
 
 /// `Glob` and `Grep` calls that are answered at once, over all clients: one thread, and three descriptors, each.
-/// [`SHARE_OF_FREE`] applies, so one key alone has six. Each may keep a processor busy, and takes memory as its compiled
-/// pattern, its longest line and its walk need: at most some 80 MiB, for all of them 640 MiB.
+/// [`SHARE_OF_FREE`] applies, so one key alone has six. Each may keep a processor busy, and takes memory as its
+/// compiled pattern, its longest line and its walk need: at most some 80 MiB, for all of them 640 MiB.
 pub const SEARCHES_AT_ONCE: usize = 8;
 
-/// `Glob` and `Grep` calls that wait for a slot, of all clients. One key may have half. Protects memory: some 40 KiB each,
-/// 5 MiB in all.
+/// `Glob` and `Grep` calls that wait for a slot, of all clients. One key may have half. Protects memory: some 40 KiB
+/// each, 5 MiB in all.
 pub const SEARCHES_QUEUE: usize = 128;
 
-/// The stack of a search's thread: the compiler of regular expressions recurses by [`PATTERN_NEST_MAX`]. 16 MiB for all of
-/// them.
+/// The stack of a search's thread: the compiler of regular expressions recurses by [`PATTERN_NEST_MAX`]. 16 MiB for all
+/// of them.
 pub const SEARCH_STACK: usize = 2 * 1024 * 1024;
 
-/// Longest search, waits for its client and for the file system included. What was found by then is the answer, which says
-/// so. Protects slots from trees without an end, such as `/proc` or a mount of millions of files.
+/// Longest search, waits for its client and for the file system included. What was found by then is the answer, which
+/// says so. Protects slots from trees without an end, such as `/proc` or a mount of millions of files.
 pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest time for which a search keeps what it has found, and the longest between two signs of life
 /// ([`LOOKUP_TIMEOUT`] is the longest wait for one). So a page is not full if matches are rare.
 pub const SEARCH_PAGE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Names of entries that a walk has read and not yet visited, in bytes, each with [`WALK_ENTRY_BYTES`] more. Sorting needs
-/// all names of a directory. Some 200,000 entries; 128 MiB for all searches.
+/// Names of entries that a walk has read and not yet visited, in bytes, each with [`WALK_ENTRY_BYTES`] more. Sorting
+/// needs all names of a directory. Some 200,000 entries; 128 MiB for all searches.
 pub const WALK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a name takes beside its bytes while it waits.
 pub const WALK_ENTRY_BYTES: usize = 64;
 
-/// Bytes of the .gitignore files that a walk heeds at once: those of a directory and of all above it. A compiled one takes
-/// some hundred times its bytes: 6 MiB a search.
+/// Bytes of the .gitignore files that a walk heeds at once: those of a directory and of all above it. A compiled one
+/// takes some hundred times its bytes: 6 MiB a search.
 pub const IGNORE_BYTES_MAX: usize = 64 * 1024;
 
 /// Lines of these files. Each takes some KiB compiled, however short it is.
 pub const IGNORE_LINES_MAX: usize = 2048;
 
-/// Largest compiled pattern of a `Grep`, and largest cache of the automaton built from it, each for forward and backward
-/// search: 16 MiB a search. Protects memory from patterns such as `\w{500}{500}`.
+/// Largest compiled pattern of a `Grep`, and largest cache of the automaton built from it, each for forward and
+/// backward search: 16 MiB a search. Protects memory from patterns such as `\w{500}{500}`.
 pub const PATTERN_COMPILED_MAX: usize = 4 * 1024 * 1024;
 
 /// Levels of groups and repetitions in a pattern. Protects the stack of the thread that compiles it.
 pub const PATTERN_NEST_MAX: u32 = 100;
 
-/// Longest line that a `Grep` searches, with the lines before it that it keeps. Longer ones exist in data, not in text. A
-/// search's buffer grows to it as needed: 64 MiB for all of them.
+/// Longest line that a `Grep` searches, with the lines before it that it keeps. Longer ones exist in data, not in text.
+/// A search's buffer grows to it as needed: 64 MiB for all of them.
 pub const GREP_BUFFER_MAX: usize = 8 * 1024 * 1024;
 
 /// Attempts to open a path below a root while directories of it are moved. The kernel refuses each one that it cannot

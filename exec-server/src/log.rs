@@ -2,16 +2,16 @@
 //!
 //! A pure state machine. The driver checks for [room](EventLog::has_room) before it reads a pipe, and appends the
 //! output. The call that is attached takes the event [after](EventLog::next_after) the last one that it has, and
-//! [hands it over](EventLog::hand_over) to the transport. A log that [keeps](EventLog::keep) what was handed over does so
-//! until its room is needed: so a client that lost its session, and with it what was on the way, attaches again and
+//! [hands it over](EventLog::hand_over) to the transport. A log that [keeps](EventLog::keep) what was handed over does
+//! so until its room is needed: so a client that lost its session, and with it what was on the way, attaches again and
 //! misses nothing. Other logs drop an event when it is handed over.
 //!
 //! Invariants:
 //! * `seq` starts at 1 and has no gap. A reader whose next events are not in the log gets a [`Gap`](Next::Gap), never
 //!   silence;
 //! * output that was not handed over is evicted only under [`OnFull::Drop`];
-//! * output that was handed over is evicted oldest first, and only when what was handed over after it reaches a limit of
-//!   [`Keep`], or another process needs the room;
+//! * output that was handed over is evicted oldest first, and only when what was handed over after it reaches a limit
+//!   of [`Keep`], or another process needs the room;
 //! * under [`OnFull::Block`], while the transport tells what the client [has consumed](EventLog::consumed), output that
 //!   it has not consumed is never evicted;
 //! * while output is appended only when there is room, and no more than [`READ_BYTES`] of it, the log never holds more
