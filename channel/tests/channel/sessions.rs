@@ -325,6 +325,26 @@ async fn a_connect_failure_without_a_waiter_does_not_fail_a_later_call() {
 }
 
 #[tokio::test]
+async fn to_close_a_session_with_a_cancelled_call_waits_until_the_server_has_read_its_end() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let (mut server, ticket) = RawServer::register(&stack.relay.url()).await;
+    let channel = Channel::new(ticket, stack.key());
+    let caller = Caller::new(channel.clone());
+    let call = tokio::spawn(async move { caller.unary("/test/Hang", empty()).await });
+    let mut session = server.session().await;
+    session.opened().await;
+    call.abort();
+    let _ = call.await;
+    let begun = Instant::now();
+    let closing = tokio::spawn(async move { channel.close().await });
+    session.read_to_end().await;
+    // On a machine so slow that the limit has passed, nothing follows.
+    assert!(!closing.is_finished() || begun.elapsed() >= CLOSE_TIMEOUT);
+    drop(session);
+    within(closing).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_closed_channel_opens_a_new_session_when_it_is_used_again() {
     let stack = Stack::start(Mounted::echo()).await;
     assert_eq!(within(stack.caller().echo("one")).await.unwrap(), "one");

@@ -287,6 +287,12 @@ impl RawSession {
         said
     }
 
+    /// Reads to the END_STREAM of the other direction, and leaves this one open.
+    #[allow(dead_code, reason = "not every test reads to the end")]
+    pub(crate) async fn read_to_end(&mut self) {
+        within(async { while self.end.receive.message().await.expect("END_STREAM").is_some() {} }).await;
+    }
+
     /// Sends END_STREAM, and reads to the end of the other direction. Fails if that is not END_STREAM.
     pub(crate) async fn end_in_order(self) -> Result<(), tonic::Status> {
         let RawStream { send, mut receive } = self.end;
