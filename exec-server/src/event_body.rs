@@ -23,6 +23,7 @@ use tonic::body::Body;
 use tonic::{Response, Status};
 
 use crate::limits::{EVENT_BATCH_BYTES, EVENT_COPY_BYTES};
+use crate::process::Events;
 
 /// The field of [`ProcessEvent`] that has its output, and the field of [`Output`] that has the bytes.
 const OUTPUT: u32 = 3;
@@ -62,45 +63,23 @@ impl<S: Stream + Unpin> Stream for EventStream<S> {
     }
 }
 
-/// A service whose responses with events of type `E` have an [`EventBody`].
-#[derive(Debug)]
-pub(crate) struct EventBodies<S, E> {
-    inner: S,
-    events: std::marker::PhantomData<fn() -> E>,
-}
-
-impl<S, E> EventBodies<S, E> {
-    pub(crate) fn around(inner: S) -> Self {
-        Self {
-            inner,
-            events: std::marker::PhantomData,
-        }
-    }
-}
-
-impl<S: Clone, E> Clone for EventBodies<S, E> {
-    fn clone(&self) -> Self {
-        Self::around(self.inner.clone())
-    }
-}
+/// A service whose responses with [`Events`] have an [`EventBody`].
+#[derive(Debug, Clone)]
+pub(crate) struct EventBodies<S>(pub(crate) S);
 
 type Answer = Result<http::Response<Body>, Infallible>;
 
-impl<S, E> tower_service::Service<http::Request<Body>> for EventBodies<S, E>
-where
-    S: Service,
-    E: Stream<Item = Result<ProcessEvent, Status>> + Unpin + Send + 'static,
-{
+impl<S: Service> tower_service::Service<http::Request<Body>> for EventBodies<S> {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Map<S::Future, fn(Answer) -> Answer>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.inner.call(request).map(with_event_body::<E>)
+        self.0.call(request).map(with_event_body::<Events>)
     }
 }
 
@@ -248,6 +227,14 @@ mod tests {
         ProcessEvent { seq, kind }
     }
 
+    fn lengths() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            0..40_usize,
+            EVENT_COPY_BYTES - 2..EVENT_COPY_BYTES + 2,
+            1..70_000_usize
+        ]
+    }
+
     /// The bytes and the trailers of a body with these events.
     async fn sent(events: Vec<Result<ProcessEvent, Status>>) -> (Vec<u8>, http::HeaderMap) {
         let collected = EventBody::new(stream::iter(events)).collect().await.unwrap();
@@ -268,10 +255,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_bytes_are_those_of_the_usual_encoder(
-            shapes in prop::collection::vec(
-                (any::<u64>(), prop_oneof![0..40_usize, EVENT_COPY_BYTES - 2..EVENT_COPY_BYTES + 2, 1..70_000_usize], 0..3_i32),
-                0..12,
-            ),
+            shapes in prop::collection::vec((any::<u64>(), lengths(), 0..3_i32), 0..12),
         ) {
             let events: Vec<_> = shapes.into_iter().map(|(seq, len, stream)| event(seq, len, stream)).collect();
             let (bytes, trailers) = sent(events.iter().cloned().map(Ok).collect()).now_or_never().unwrap();
@@ -306,6 +290,29 @@ mod tests {
             panic!("{} frames", frames.len())
         };
         assert_eq!(second.as_ptr(), data);
+    }
+
+    #[tokio::test]
+    async fn the_events_of_a_response_are_sent_once_by_its_new_body_or_by_tonic_s() {
+        let sent = event(1, EVENT_COPY_BYTES, 1);
+        let Some(Kind::Output(output)) = &sent.kind else {
+            panic!("{sent:?}")
+        };
+        let data = output.data.as_ptr();
+        let respond = || respond(stream::iter([Ok::<_, Status>(sent.clone())]));
+        let (metadata, mut unlayered, extensions) = respond().into_parts();
+        drop((metadata, extensions));
+        assert_eq!(unlayered.next().await.unwrap().unwrap(), sent);
+
+        let (_, mut taken, extensions) = respond().into_parts();
+        let mut response = http::Response::new(Body::empty());
+        *response.extensions_mut() = extensions;
+        type Events = stream::Iter<std::array::IntoIter<Result<ProcessEvent, Status>, 1>>;
+        let Ok(mut response) = with_event_body::<Events>(Ok(response));
+        assert!(taken.next().await.is_none(), "the body has them");
+        let frame = async |body: &mut Body| body.frame().await.unwrap().unwrap().into_data().unwrap();
+        frame(response.body_mut()).await;
+        assert_eq!(frame(response.body_mut()).await.as_ptr(), data);
     }
 
     #[tokio::test]

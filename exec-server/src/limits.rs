@@ -37,11 +37,12 @@ pub const LOG_BYTES: usize = 256 * 1024;
 /// Largest read of a pipe, and so the largest `Output`: the default capacity of a pipe.
 pub const READ_BYTES: usize = 64 * 1024;
 
-/// Output that is encoded as a copy. Longer output becomes a frame of its own, which costs about as much as to copy
-/// this.
+/// Output of less than this is copied when it is encoded, so that events of short writes share a frame. Other output is
+/// a frame of its own, without a copy.
 pub const EVENT_COPY_BYTES: usize = 4 * 1024;
 
-/// Encoded events after which they are handed to the transport, although there are more: as in tonic's encoder.
+/// Encoded events after which they are handed to the transport, although there are more: as in tonic's encoder. Protects
+/// memory: the log of a process that writes bytes one by one is encoded in pieces.
 pub const EVENT_BATCH_BYTES: usize = 32 * 1024;
 
 /// A read of at least this length, or an incomplete write of at least this length, shows that the pipe was about full:

@@ -34,7 +34,6 @@ use tonic::codegen::BoxFuture;
 use crate::CloneUnavailable;
 use crate::event_body::EventBodies;
 use crate::files::FilesService;
-use crate::process::Events;
 use crate::records::{Gate, Observer, Records};
 use crate::restricted::Restricted;
 use crate::service::ExecService;
@@ -259,7 +258,7 @@ where
             inner: Routes::new(service.clone().into_server(), routes),
             has_user,
         };
-        let routes = EventBodies::<_, Events>::around(routes);
+        let routes = EventBodies(routes);
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
             () = cut => Ok(()),
