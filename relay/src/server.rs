@@ -1,15 +1,16 @@
 //! The connections of a relay: listening, one task per connection, and shutdown.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
+use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -179,27 +180,21 @@ async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let wait = relay.limits.handshake_timeout;
     let stream = match tls {
         None => Either::Left(stream),
-        Some(tls) => match timeout(wait, tls.accept(stream)).await {
-            Ok(Ok(stream)) => Either::Right(Box::new(stream)),
-            Ok(Err(error)) => {
-                tracing::debug!(%remote, "the TLS handshake failed: {error}");
-                return None;
-            }
-            Err(_) => {
-                tracing::debug!(%remote, "the TLS handshake timed out");
-                return None;
-            }
-        },
+        Some(tls) => {
+            let accepted = timeout(wait, tls.accept(stream)).await;
+            Either::Right(Box::new(done("TLS", remote, accepted)?))
+        }
     };
-    match timeout(wait, http2::handshake(stream, connection.clone())).await {
-        Ok(Ok(http)) => Some((http, connection, slots)),
-        Ok(Err(error)) => {
-            tracing::debug!(%remote, "the HTTP/2 handshake failed: {error}");
-            None
-        }
-        Err(_) => {
-            tracing::debug!(%remote, "the HTTP/2 handshake timed out");
-            None
-        }
+    let shaken = timeout(wait, http2::handshake(stream, connection.clone())).await;
+    Some((done("HTTP/2", remote, shaken)?, connection, slots))
+}
+
+/// The result of a handshake; `None`: it failed, and the reason is logged.
+fn done<T>(of: &str, remote: SocketAddr, ended: Result<Result<T, impl fmt::Display>, Elapsed>) -> Option<T> {
+    match ended {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(error)) => tracing::debug!(%remote, "the {of} handshake failed: {error}"),
+        Err(_) => tracing::debug!(%remote, "the {of} handshake timed out"),
     }
+    None
 }
