@@ -42,29 +42,45 @@ pub struct Compacted {
 /// # Errors
 /// [`CorpusError`]. Segments that were recompressed before stay so.
 pub fn compact(directory: &Path, close_active: bool) -> Result<Compacted, CorpusError> {
-    let active = {
-        let lock = Lock::create(directory).map_err(CorpusError::write(directory))?;
-        if close_active {
-            lock.set_active("").map_err(CorpusError::write(directory))?;
-        }
-        lock.active().map_err(CorpusError::read(directory))?
-    };
+    let listed = list(directory)?;
+    let names = closed_of(listed, directory, close_active)?;
     let mut compacted = Compacted::default();
+    for name in names {
+        segment(directory, &name, &mut compacted)?;
+    }
+    Ok(compacted)
+}
+
+/// The segments that there are, in order. Removes temporary files that were abandoned.
+fn list(directory: &Path) -> Result<Vec<String>, CorpusError> {
     let mut names = Vec::new();
     for entry in directory.read_dir().map_err(CorpusError::read(directory))? {
         let entry = entry.map_err(CorpusError::read(directory))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name::is_temporary(&name) {
             remove_abandoned(&directory.join(&name));
-        } else if name::is_segment(&name) && name != active {
+        } else if name::is_segment(&name) {
             names.push(name);
         }
     }
     names.sort_unstable();
-    for name in names {
-        segment(directory, &name, &mut compacted)?;
+    Ok(names)
+}
+
+/// The closed ones of segments that were listed before. A segment that begins after the active one was looked up would
+/// be taken for a closed one, and what is appended to it meanwhile would be lost.
+fn closed_of(
+    mut listed: Vec<String>,
+    directory: &Path,
+    close_active: bool,
+) -> Result<Vec<String>, CorpusError> {
+    let lock = Lock::create(directory).map_err(CorpusError::write(directory))?;
+    if close_active {
+        lock.set_active("").map_err(CorpusError::write(directory))?;
     }
-    Ok(compacted)
+    let active = lock.active().map_err(CorpusError::read(directory))?;
+    listed.retain(|name| *name != active);
+    Ok(listed)
 }
 
 /// Removes a temporary file that nobody writes to any more.

@@ -249,6 +249,10 @@ fn a_damaged_block_costs_no_other() {
 fn processes_that_append_at_once_lose_nothing_and_a_reader_finds_no_fault() {
     let dir = tempfile::tempdir().unwrap();
     let all: Vec<_> = (0..4).map(|seed| parts(60, 10 + seed)).collect();
+    // To list many files takes a while, in which segments begin.
+    for other in 0..3000 {
+        fs::write(dir.path().join(format!("other-{other}")), []).unwrap();
+    }
     std::thread::scope(|scope| {
         let writers: Vec<_> = all
             .iter()
