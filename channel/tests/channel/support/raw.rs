@@ -11,7 +11,7 @@ use baton_noise::{Initiator, Responder, Transport, prologue};
 use baton_proto::channel::{Head, Metadata, ServerHello, go_away};
 use baton_proto::registration::{dial_token_hash, exec_server_id};
 use baton_proto::relay::{
-    Frame, Incoming, RegisterRequest, RegisterResponse, register_request, register_response,
+    Frame, Incoming, Ping, Pong, RegisterRequest, RegisterResponse, register_request, register_response,
 };
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
 use baton_rpc::relay::relay_client::RelayClient;
@@ -105,7 +105,6 @@ pub(crate) struct RawServer {
     /// The payload of its message 2.
     pub(crate) hello: ServerHello,
     /// Dropping it ends the registration.
-    #[allow(dead_code, reason = "not every test sends on it")]
     pub(crate) outbox: mpsc::Sender<RegisterRequest>,
 }
 
@@ -155,11 +154,17 @@ impl RawServer {
         message.expect("the registration holds").kind.unwrap()
     }
 
-    /// Waits for the next dial.
+    /// Waits for the next dial. Answers the relay's pings, the first of which may come at any time.
     pub(crate) async fn incoming(&mut self) -> Incoming {
-        match self.next().await {
-            register_response::Kind::Incoming(incoming) => incoming,
-            other => panic!("{other:?} instead of a client"),
+        loop {
+            match self.next().await {
+                register_response::Kind::Incoming(incoming) => return incoming,
+                register_response::Kind::Ping(Ping { nonce }) => {
+                    let kind = Some(register_request::Kind::Pong(Pong { nonce }));
+                    self.outbox.send(RegisterRequest { kind }).await.unwrap();
+                }
+                other => panic!("{other:?} instead of a client"),
+            }
         }
     }
 
