@@ -24,6 +24,8 @@ pub struct ServerCall {
     anchor: Anchor,
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
+    /// The relay's queue and forwarding of the request, in nanoseconds.
+    relay_ns: [u64; 2],
     on_complete: Mutex<Option<OnComplete>>,
     /// A sink takes the call record.
     exported: bool,
@@ -38,7 +40,7 @@ pub struct ToldStages {
     pub call_id: SpanId,
     /// The anchor of that call.
     pub anchor: Anchor,
-    /// Its stages so far.
+    /// Its stages so far, as [`ServerCall::stages_for_caller`] has them.
     pub stages: Vec<StageRecord>,
 }
 
@@ -101,6 +103,7 @@ impl ServerCall {
             anchor,
             recording,
             stages: Mutex::new(Vec::new()),
+            relay_ns: [0; 2],
             on_complete: Mutex::new(None),
             exported: recording,
             command: OnceLock::new(),
@@ -126,6 +129,14 @@ impl ServerCall {
     #[must_use]
     pub fn exported(mut self, exported: bool) -> Self {
         self.exported = exported;
+        self
+    }
+
+    /// Sets how long the request was in the relay's queue, and how long the relay took to receive it. The caller exports
+    /// both.
+    #[must_use]
+    pub fn relayed(mut self, queue_ns: u64, forward_ns: u64) -> Self {
+        self.relay_ns = [queue_ns, forward_ns];
         self
     }
 
@@ -188,6 +199,24 @@ impl ServerCall {
     /// The handler's stages so far.
     pub fn stages(&self) -> Vec<StageRecord> {
         self.with_stages(<[_]>::to_vec)
+    }
+
+    /// The stages that the caller is told: the relay's of the request, and the handler's so far. Of the relay's only the
+    /// durations count: the caller estimates the positions.
+    pub fn stages_for_caller(&self) -> Vec<StageRecord> {
+        let mut stages = Vec::with_capacity(16);
+        let relay = [transport::RELAY_QUEUE, transport::RELAY_FORWARD]
+            .into_iter()
+            .zip(self.relay_ns);
+        stages.extend(relay.filter(|(_, ns)| *ns > 0).map(|(stage, ns)| StageRecord {
+            stage,
+            attempt: 0,
+            start_ns: 0,
+            end_ns: i64::try_from(ns).unwrap_or(i64::MAX),
+            estimated: true,
+        }));
+        self.with_stages(|handlers| stages.extend_from_slice(handlers));
+        stages
     }
 
     /// Passes the handler's stages so far to `look` without a copy. `look` must not use this call, because a lock is

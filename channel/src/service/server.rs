@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use baton_export::bridge;
 use baton_export::clock;
-use baton_mux::{Continuation, ReceivedStamps, RelayStamp, TimingsDraft, code};
+use baton_mux::{Continuation, ReceivedStamps, TimingsDraft, code};
 use baton_proto::channel::Head;
 use baton_trace::SpanId;
 use baton_trace::attribute;
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::{CallDeadline, CallEnd};
-use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
+use baton_trace::record::{Anchor, CallRecord, Side};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage;
-use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, SERVER_OPEN, SERVER_QUEUE};
+use baton_trace::stage::transport::{SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::status::RpcStatus;
 use baton_trace::text::hint;
 use baton_trace::w3c::{self, TraceContext};
@@ -103,7 +103,6 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         inputs: Some(RecordInputs {
             call: Arc::clone(&call),
             trace,
-            relay: arrival.relay,
             wants_timings,
         }),
     };
@@ -201,7 +200,9 @@ impl Inbound {
         let recording = head.timings || recorder.keeps_stages() || exported;
         let anchor = anchor_at(arrival.at);
         stage::close_registration();
-        let call = Arc::new(ServerCall::new(&context, call_id, anchor, recording).exported(exported));
+        let call = ServerCall::new(&context, call_id, anchor, recording)
+            .exported(exported)
+            .relayed(arrival.relay.queue_ns, arrival.relay.forward_ns);
 
         let mut request = http::Request::new(Body::new(RequestBody::new(Arc::clone(stream))));
         *request.method_mut() = http::Method::POST;
@@ -213,7 +214,7 @@ impl Inbound {
         }
         Some(Self {
             request,
-            call,
+            call: Arc::new(call),
             trace: CallerTrace {
                 context: TraceContext {
                     span_id: call_id,
@@ -240,29 +241,10 @@ fn anchor_at(at: Instant) -> Anchor {
 struct RecordInputs {
     call: Arc<ServerCall>,
     trace: CallerTrace,
-    relay: RelayStamp,
     wants_timings: bool,
 }
 
 impl RecordInputs {
-    /// The relay's stamp on the request, for the client. Only the durations count: the client estimates the positions.
-    fn relay_stages(&self) -> impl Iterator<Item = StageRecord> {
-        let durations = [
-            (RELAY_QUEUE, self.relay.queue_ns),
-            (RELAY_FORWARD, self.relay.forward_ns),
-        ];
-        durations
-            .into_iter()
-            .filter(|(_, ns)| *ns > 0)
-            .map(|(stage, ns)| StageRecord {
-                stage,
-                attempt: 0,
-                start_ns: 0,
-                end_ns: i64::try_from(ns).unwrap_or(i64::MAX),
-                estimated: true,
-            })
-    }
-
     fn into_drafts(
         self,
         status: i32,
@@ -284,13 +266,9 @@ impl RecordInputs {
                     }),
                 };
             }
-            let mut stages = Vec::with_capacity(16);
-            stages.extend(self.relay_stages());
-            self.call
-                .with_stages(|handlers| stages.extend_from_slice(handlers));
             TimingsDraft {
                 anchor,
-                stages,
+                stages: self.call.stages_for_caller(),
                 continues: None,
             }
         });

@@ -689,7 +689,7 @@ impl<B: Backend> Driver<B> {
                 self.state.set_told(|| ToldStages {
                     call_id: call.call_id(),
                     anchor: *call.anchor(),
-                    stages: call.stages(),
+                    stages: call.stages_for_caller(),
                 });
             }
         }

@@ -120,7 +120,10 @@ fn the_command_line_goes_on_with_one_line_and_one_trace() {
         "{finished:?}"
     );
     let trace = std::fs::read_to_string(&file).unwrap();
-    assert!(trace.contains("\"recover\""), "{trace}");
+    // `relay.queue` is that of the request, which was answered over another session.
+    for stage in ["recover", "relay.queue", "terminal.relay.queue"] {
+        assert!(trace.contains(&format!("\"{stage}\"")), "{stage}: {trace}");
+    }
     let mut check = testbed.home.baton();
     check.args(["trace", "check"]).arg(&file);
     let checked = run(check);
