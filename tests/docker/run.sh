@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# The compose file against a real engine: commands run from the client's container in the exec-servers', through the relay's; one whole trace
-# of the three arrives at a receiver; each container is killed once and comes back; and what the file promises of keys, tickets, the
-# allow-list and privileges holds.
+# The compose files against a real engine. one-relay.sh and fleet.sh say what is tried of each.
 #
 #   tests/docker/run.sh BATON OTLP_RECEIVER      both built on this machine
 #
-# It starts an engine of its own, in namespaces of its own, and leaves nothing behind. It needs root, the engine and docker-compose; exit code
-# 77 says that one is missing. COMPOSE is the command to use in place of docker-compose, to try another version. No registry is asked for
-# anything, so two things are not what a user gets:
+# It starts an engine of its own, in namespaces of its own, and leaves nothing behind. It needs root, the engine, docker-compose and HAProxy;
+# exit code 77 says that one is missing. COMPOSE is the command to use in place of docker-compose, to try another version. No registry is
+# asked for anything, so three things are not what a user gets:
 # - `rust` and `debian` are made from this machine's own shell and libraries, and `cargo` in the former hands out BATON, which was built
 #   before. Every other line of the Dockerfile runs as it stands, but for the digests.
+# - `haproxy` is this machine's own, with what the image of that name adds: its user, its signal and its command.
 # - Jaeger is replaced by OTLP_RECEIVER (smoke.yml).
 set -euo pipefail
 
@@ -25,8 +24,10 @@ read -ra compose_command <<<"${COMPOSE:-docker-compose}"
 # Debian's own client: it fits Debian's engine.
 docker=/usr/bin/docker
 [ "$(id -u)" = 0 ] || cannot "an engine needs root"
-for tool in dockerd "${compose_command[0]}" unshare ldd "$docker"; do
-    command -v "$tool" >/dev/null || cannot "$tool is missing: apt-get install docker.io docker-compose"
+# Where Debian has HAProxy, which is not in every user's PATH.
+haproxy=/usr/sbin/haproxy
+for tool in dockerd "${compose_command[0]}" unshare ldd "$docker" "$haproxy"; do
+    command -v "$tool" >/dev/null || cannot "$tool is missing: apt-get install docker.io docker-compose haproxy"
 done
 
 # Again, where no network, process or mount is anybody else's: all of it ends with the first process there.
@@ -58,6 +59,9 @@ fail() {
     cannot "no engine comes up here"
 }
 await 60 "the engine" "$docker" info
+
+# The classic builder, which every engine up to now has.
+export DOCKER_BUILDKIT=0
 
 # program FILE...: into the root being made, each with the libraries that it loads.
 root=$scratch/root
@@ -99,14 +103,25 @@ program "$receiver"
 mv "$root/usr/bin/$(basename "$receiver")" "$root/otlp_receiver"
 import baton-otlp-receiver
 
+rm "$root/otlp_receiver"
+program "$haproxy" "$(command -v bash)"
+echo 'haproxy:x:99:99::/var/lib/haproxy:/bin/false' >"$root/etc/passwd"
+echo 'haproxy:x:99:' >"$root/etc/group"
+import baton-haproxy
+"$docker" build --quiet --tag haproxy:2.6 - >/dev/null <<'DOCKERFILE'
+FROM baton-haproxy
+USER haproxy
+STOPSIGNAL SIGUSR1
+CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+DOCKERFILE
+
 # A copy, so that a source can be changed.
 source=$scratch/source
 mkdir "$source"
 tar -C "$here/../.." --exclude=./target --exclude=./.git --exclude='./*/target' -c . | tar -C "$source" -x
-# By the classic builder, which every engine up to now has.
-export DOCKER_BUILDKIT=0
 . "$here/parts.sh"
 . "$here/one-relay.sh"
+. "$here/fleet.sh"
 
 kill "$(cat "$scratch/pid")"
 wait
