@@ -215,6 +215,10 @@ pub const REGISTRATION_HELD: Duration = RECONNECT_BACKOFF.1;
 /// 10,000 exec-servers cost their relays 1,000 a second.
 pub const HERE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Time from a registration to its first question, which lets a load balancer's table follow the registration. After
+/// the dials that have waited for the registration, so that it takes no time from them.
+pub const HERE_FIRST: Duration = Duration::from_millis(100);
+
 /// The part of [`HERE_INTERVAL`] by which each interval is longer or shorter, so that exec-servers that registered
 /// together do not ask together. The longest interval is 11 s.
 pub const HERE_SPREAD: f64 = 0.1;

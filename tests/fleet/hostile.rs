@@ -175,7 +175,7 @@ pub(crate) async fn lies(fleet: &Fleet) -> Verdict {
 }
 
 /// Registers with a proof of an own key and this id in the header. Returns the code of the refusal.
-async fn register_as(id: &str) -> Option<Code> {
+pub(crate) async fn register_as(id: &str) -> Option<Code> {
     let keys = Seed::generate().expect("a key").server_keys().expect("keys");
     let (outbox, requests) = mpsc::channel(1);
     let headers = [(header::EXEC_SERVER_ID, id.to_owned())];

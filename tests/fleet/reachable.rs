@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::fleet::Fleet;
+use crate::hostile::register_as;
 use crate::{Verdict, within};
 
 /// Every exec-server is asked for so long after the return.
@@ -19,14 +20,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Without the stick table: `Here` comes every 10 s with its jitter.
 const WITHOUT_TABLE: Duration = Duration::from_secs(12);
 
-/// With it: attempts may meet an exec-server as it registers anew. They may fail for as long as a new command may wait.
-const WITH_TABLE: Duration = Duration::from_millis(1_500);
+/// With it: an attempt may meet an exec-server at the moment at which the table changes. The next one succeeds.
+const WITH_TABLE: Duration = Duration::from_millis(500);
 
 /// What is required on a machine that other programs load.
 const UNDER_LOAD: Duration = Duration::from_secs(15);
 
 /// Kills the relay with the most registrations, lets it return when the others have taken them over, and looks when
-/// each exec-server is reachable at the first attempt from then on.
+/// each exec-server is reachable at the first attempt from then on. Meanwhile a stranger registers in the name of each,
+/// which is refused and changes nothing, not even the table.
 pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict {
     for exec_server in 0..fleet.exec_servers.len() {
         connect_patiently(fleet, exec_server).await;
@@ -43,6 +45,7 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
     let away = fleet.balancer.streams().await;
     fleet.return_relay(busiest).await;
     let returned = Instant::now();
+    let mut strangers = JoinSet::new();
     let mut asking = JoinSet::new();
     for exec_server in 0..fleet.exec_servers.len() {
         let once = ChannelConfig {
@@ -51,6 +54,8 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
             ..ChannelConfig::default()
         };
         asking.spawn(ask(fleet.client_with(exec_server, once), returned));
+        let id = fleet.exec_servers[exec_server].ticket.exec_server.to_string();
+        strangers.spawn(register_in_the_name_of(id, returned));
     }
     let mut failed: Vec<_> = asking
         .join_all()
@@ -58,6 +63,7 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         .into_iter()
         .map(|asked| asked.failed_for)
         .collect();
+    strangers.join_all().await;
     failed.sort();
     let longest = failed.last().copied().unwrap_or_default();
     let interrupted = failed.iter().filter(|time| !time.is_zero()).count();
@@ -78,6 +84,14 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
     match longest <= bound {
         true => Ok(detail),
         false => Err(format!("more than {bound:?}: {detail}")),
+    }
+}
+
+async fn register_in_the_name_of(id: String, returned: Instant) {
+    while returned.elapsed() < ASKED_FOR {
+        let code = register_as(&id).await;
+        assert_ne!(code, None, "a stranger is registered");
+        sleep(PAUSE).await;
     }
 }
 

@@ -113,21 +113,28 @@ async fn receive(
 
 /// Asks regularly. Stops to ask a relay of an earlier version. A relay that pings knows the question (`knows_here`): an
 /// answer that it is unknown comes from another relay then, which may be upgraded later.
+///
+/// The first question only lets a load balancer see that the relay has the registration. It moves nothing: a balancer
+/// that sends `Register` and `Here` to different relays would otherwise cause registrations without a pause.
 async fn ask(
     mut here: HereClient,
     mut jitter: Jitter,
     knows_here: bool,
     report: mpsc::Sender<Sign>,
 ) -> Infallible {
-    loop {
+    let mut pause = limits::HERE_FIRST;
+    for number in 0_u64.. {
+        tokio::time::sleep(pause).await;
         let spread = limits::HERE_SPREAD * (2.0 * jitter.spread() - 1.0);
-        tokio::time::sleep(limits::HERE_INTERVAL.mul_f64(1.0 + spread)).await;
+        pause = limits::HERE_INTERVAL.mul_f64(1.0 + spread);
         let is_registered = match here.ask().await {
             HereAnswer::Registered => true,
+            HereAnswer::NotRegistered if number == 0 => continue,
             HereAnswer::NotRegistered => false,
-            HereAnswer::Unsupported if !knows_here => return std::future::pending().await,
+            HereAnswer::Unsupported if !knows_here => break,
             HereAnswer::Unsupported | HereAnswer::Unknown => continue,
         };
         let _ = report.send(Sign::Here(is_registered)).await;
     }
+    std::future::pending().await
 }

@@ -1,5 +1,4 @@
-//! What an exec-server does when its relay falls silent, and when it asks a relay that does not know the question.
-//! Virtual time.
+//! What an exec-server does when its relay falls silent, and when it asks whether it is registered. Virtual time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +6,7 @@ use std::time::Duration;
 
 use baton_channel::allow::AllowList;
 use baton_channel::key::Seed;
-use baton_channel::limits::HERE_INTERVAL;
+use baton_channel::limits::{HERE_FIRST, HERE_INTERVAL};
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
@@ -20,22 +19,37 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::codegen::BoxStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::support::in_memory::{ADDRESS, network};
 use crate::support::service::Mounted;
 
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A relay that only registers, and does not know `Here`.
-#[derive(Clone, Default)]
+/// A relay that only registers.
+#[derive(Clone)]
 struct Registrar {
+    /// The answer to `Here`.
+    answer: Code,
     /// The interval that it announces.
     ping_interval: Duration,
     /// The number of pings that it sends on a registration.
     pings: usize,
     registered: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
+}
+
+impl Default for Registrar {
+    /// Of an earlier version, which does not know `Here`.
+    fn default() -> Self {
+        Self {
+            answer: Code::Unimplemented,
+            ping_interval: Duration::ZERO,
+            pings: 0,
+            registered: Arc::default(),
+            asked: Arc::default(),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -55,7 +69,7 @@ impl Relay for Registrar {
 
     async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        Err(Status::unimplemented("as of an earlier version"))
+        Err(Status::new(self.answer, ""))
     }
 
     async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
@@ -184,4 +198,21 @@ async fn a_relay_of_an_earlier_version_is_asked_once_and_one_that_knows_the_ques
         assert_eq!(relay.registered(), 1);
         assert!(notices.try_recv().is_err());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_is_asked_soon_after_the_registration_and_its_first_answer_moves_nothing() {
+    let relay = Registrar {
+        answer: Code::NotFound,
+        ping_interval: PING_INTERVAL,
+        ..Registrar::default()
+    };
+    let mut notices = relay.start().await;
+    sleep(HERE_FIRST * 2).await;
+    assert_eq!(relay.asked(), 1);
+    sleep(HERE_INTERVAL / 2).await;
+    assert_eq!(relay.registered(), 1);
+    assert!(notices.try_recv().is_err());
+    sleep(HERE_INTERVAL).await;
+    assert_eq!(relay.registered(), 2, "the second answer moves the registration");
 }
