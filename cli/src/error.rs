@@ -1,6 +1,7 @@
 //! The errors of the command line: one message that states what to do, and an exit code like ssh's.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +87,11 @@ pub(crate) enum CliError {
     Allow(#[from] AllowError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(
+        "cannot serve counters on {address}: {source}; choose another address with --metrics, or stop the program that \
+         uses it"
+    )]
+    MetricsBind { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     AllowedServers(#[from] AllowedServersError),
     #[error(transparent)]

@@ -116,6 +116,17 @@ pub(crate) const RELAY_THREADS_MAX: i64 = 256;
 /// Open descriptors that a relay requests, in addition to one for each connection that it allows.
 pub(crate) const RELAY_FILES: u64 = 256;
 
+/// Connections to `--metrics` of a relay at once; further ones wait. Protects the relay's memory and descriptors from
+/// scrapers.
+pub(crate) const METRICS_CONNECTIONS: usize = 16;
+
+/// Time for one request to `--metrics` and its answer: Prometheus's own default for a scrape. Frees the place of a
+/// scraper that sends or reads nothing.
+pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after `--metrics` could not accept a connection, which fails for as long as descriptors are short.
+pub(crate) const METRICS_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Log lines of one kind that an exec-server writes in a [`LOG_PERIOD`], for kinds that a relay or any holder of a
 /// ticket can cause. Protects logs. Enough for a relay that is unreachable for a while.
 pub(crate) const LOG_LINES_PER_PERIOD: u32 = 12;

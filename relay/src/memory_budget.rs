@@ -96,8 +96,8 @@ impl MemoryBudget {
         self.bytes / 2
     }
 
-    #[cfg(test)]
-    fn used(&self) -> usize {
+    /// The bytes that are reserved now.
+    pub(crate) fn used(&self) -> usize {
         self.lock().total
     }
 

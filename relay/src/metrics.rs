@@ -1,8 +1,10 @@
 //! Counters of a relay: plain atomics, read as one [`MetricsSnapshot`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::direction::Direction;
+use crate::memory_budget::MemoryBudget;
 
 /// Why a request was refused; indexes [`MetricsSnapshot::refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +42,26 @@ impl RefusalReason {
         Self::Silent,
         Self::Precondition,
     ];
+
+    /// A word for it, in snake case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::NotRegistered => "not_registered",
+            Self::NotAuthorised => "not_authorised",
+            Self::Taken => "taken",
+            Self::Limit => "limit",
+            Self::NotAccepted => "not_accepted",
+            Self::Silent => "silent",
+            Self::Precondition => "precondition",
+        }
+    }
 }
 
 /// Counters of one relay.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
+    budget: Arc<MemoryBudget>,
     draining: AtomicBool,
     connections_rejected: AtomicU64,
     registrations: AtomicU64,
@@ -83,6 +100,8 @@ pub struct MetricsSnapshot {
     pub sessions_total: u64,
     /// Sessions that the relay ended because a side broke the framing.
     pub sessions_reset: u64,
+    /// Bytes of [`Limits::memory`](crate::Limits::memory) that peers occupy now.
+    pub memory: u64,
     /// Refusals by reason, in the order of [`RefusalReason::ALL`].
     pub refused: [u64; RefusalReason::COUNT],
     /// From clients to exec-servers.
@@ -108,6 +127,24 @@ impl MetricsSnapshot {
 }
 
 impl Metrics {
+    pub(crate) fn new(budget: Arc<MemoryBudget>) -> Self {
+        Self {
+            budget,
+            draining: AtomicBool::default(),
+            connections_rejected: AtomicU64::default(),
+            registrations: AtomicU64::default(),
+            registrations_unanswered: AtomicU64::default(),
+            here_registered: AtomicU64::default(),
+            here_not_registered: AtomicU64::default(),
+            sessions_open: AtomicU64::default(),
+            sessions_total: AtomicU64::default(),
+            sessions_reset: AtomicU64::default(),
+            refused: Default::default(),
+            frames: Default::default(),
+            bytes: Default::default(),
+        }
+    }
+
     /// Reads every counter.
     pub fn snapshot(&self) -> MetricsSnapshot {
         let traffic = |direction: Direction| DirectionTraffic {
@@ -124,6 +161,7 @@ impl Metrics {
             sessions_open: self.sessions_open.load(Relaxed),
             sessions_total: self.sessions_total.load(Relaxed),
             sessions_reset: self.sessions_reset.load(Relaxed),
+            memory: self.budget.used() as u64,
             refused: std::array::from_fn(|i| self.refused[i].load(Relaxed)),
             to_exec_server: traffic(Direction::ToExecServer),
             to_client: traffic(Direction::ToClient),

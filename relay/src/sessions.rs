@@ -271,7 +271,11 @@ mod tests {
         let (sender, outcome) = mpsc::channel();
         std::thread::spawn(move || {
             let budget = MemoryBudget::new(8 * MIB);
-            let table = Sessions::new(&Limits::default(), Arc::default(), budget.clone());
+            let table = Sessions::new(
+                &Limits::default(),
+                Arc::new(Metrics::new(budget.clone())),
+                budget.clone(),
+            );
             let slots = Slots::new(2);
             let open = |host| {
                 let id = SessionId([host; 16]);

@@ -49,8 +49,8 @@ pub(crate) struct RelayState {
 impl RelayState {
     pub(crate) fn new(config: Config) -> Self {
         let limits = config.limits;
-        let metrics = Arc::<Metrics>::default();
         let budget = MemoryBudget::new(limits.memory);
+        let metrics = Arc::new(Metrics::new(budget.clone()));
         Self {
             authorities: config.authorities,
             balancers: config.balancers,

@@ -36,6 +36,10 @@ pub(crate) struct RelayArgs {
     /// [default: 25s]
     #[arg(long, value_name = "TIME", value_parser = utf8(stop_timeout))]
     pub(crate) drain: Option<Duration>,
+    /// Serve counters for Prometheus at http://ADDR/metrics, like 127.0.0.1:7703. Whoever can reach ADDR can read them;
+    /// they name no address, key or exec-server [default: not served]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Use TLS with this certificate chain (PEM); peers then dial https:// URLs. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -1,5 +1,8 @@
 //! `baton relay`.
 
+mod metrics;
+mod metrics_endpoint;
+
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::thread::available_parallelism;
@@ -8,6 +11,8 @@ use std::time::Duration;
 use baton_relay::{AddressRange, AllowedServers, Config, Drain, DrainEnd, Limits, Relay, Tls};
 use baton_trace::text::counted;
 
+use self::metrics::RelayMetrics;
+use self::metrics_endpoint::MetricsEndpoint;
 use crate::args::RelayArgs;
 use crate::error::CliError;
 use crate::limits::{RELAY_DRAIN_DEFAULT, RELAY_FILES};
@@ -61,8 +66,18 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         descriptor_limit::raise(config.limits.connections as u64 + RELAY_FILES);
         // Before the relay says that it listens: a signal from then on drains it.
         let signals = StopSignals::new();
+        let limits = config.limits.clone();
         let relay = Relay::bind(args.listen, config).await?;
+        let endpoint = match args.metrics {
+            Some(address) => Some(MetricsEndpoint::bind(address).await?),
+            None => None,
+        };
         stdout_line!("listening on {}", relay.local_addr());
+        if let Some(endpoint) = endpoint {
+            stdout_line!("counters at {}", endpoint.url());
+            // Also while the relay drains; it ends with the runtime.
+            tokio::spawn(endpoint.serve(RelayMetrics::new(relay.metrics(), limits)));
+        }
         let stop = stop(signals, relay.drain(), args.drain.unwrap_or(RELAY_DRAIN_DEFAULT));
         let serving = relay.serve(stop);
         match threads {

@@ -56,6 +56,7 @@ mod ids;
 mod inherited;
 mod jaeger;
 mod matrix;
+mod metrics;
 mod options;
 mod outcomes;
 mod processes;
