@@ -217,7 +217,10 @@ pub const HERE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time from a registration to its first question, which lets a load balancer's table follow the registration. After
 /// the dials that have waited for the registration, so that it takes no time from them.
-pub const HERE_FIRST: Duration = Duration::from_millis(100);
+pub const HERE_FIRST: Duration = Duration::from_millis(20);
+
+/// Interval of the questions after the first one until a load balancer has seen an OK, for most of a [`HERE_INTERVAL`].
+pub const HERE_UNTIL_SEEN: Duration = Duration::from_secs(1);
 
 /// The part of [`HERE_INTERVAL`] by which each interval is longer or shorter, so that exec-servers that registered
 /// together do not ask together. The longest interval is 11 s.

@@ -355,9 +355,16 @@ impl Server {
             Err(error) => error,
         };
         match registrations.failed(&error, now) {
-            Failed::Retry(wait) => (self.on_notice)(Notice::Retrying(error, wait)),
+            Failed::Retry(wait) => {
+                (self.on_notice)(Notice::Retrying(error, wait));
+                return None;
+            }
             Failed::Stays => tracing::debug!("the relay still has the present registration"),
             Failed::Returned => (self.on_notice)(Notice::Registered),
+        }
+        // A load balancer may have seen another relay with it meanwhile.
+        if let (Some(current), _) = registrations.both() {
+            current.announce();
         }
         None
     }

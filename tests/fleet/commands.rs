@@ -40,6 +40,7 @@ pub(crate) struct Outcome {
     /// Until it had started.
     pub(crate) waited: Duration,
     pub(crate) is_warm: bool,
+    pub(crate) exec_server: usize,
     /// The claims that do not hold.
     pub(crate) violations: Vec<String>,
 }
@@ -75,7 +76,7 @@ impl Running {
             for is_warm in [true, false] {
                 let rng = StdRng::seed_from_u64(seed ^ (exec_server as u64 * 2 + u64::from(is_warm)));
                 let client = fleet.client(exec_server);
-                tasks.spawn(lane(Arc::clone(&lanes), client, is_warm, rng));
+                tasks.spawn(lane(Arc::clone(&lanes), exec_server, client, is_warm, rng));
             }
         }
         Self { lanes, tasks }
@@ -88,13 +89,19 @@ impl Running {
     }
 }
 
-async fn lane(lanes: Arc<Lanes>, client: Client, is_warm: bool, mut rng: StdRng) -> Vec<Outcome> {
+async fn lane(
+    lanes: Arc<Lanes>,
+    exec_server: usize,
+    client: Client,
+    is_warm: bool,
+    mut rng: StdRng,
+) -> Vec<Outcome> {
     let mut long = JoinSet::new();
     let mut outcomes = Vec::new();
     while outcomes.len() + long.len() < lanes.enough || !lanes.faults_are_over.load(Relaxed) {
         let own = if is_warm { client.clone() } else { client.sibling() };
         let is_long = rng.random_bool(LONG_EVERY);
-        let command = run(Arc::clone(&lanes), own, is_warm, is_long);
+        let command = run(Arc::clone(&lanes), exec_server, own, is_warm, is_long);
         if is_long {
             long.spawn(command);
         } else {
@@ -107,7 +114,7 @@ async fn lane(lanes: Arc<Lanes>, client: Client, is_warm: bool, mut rng: StdRng)
 }
 
 /// Runs one command to its end.
-async fn run(lanes: Arc<Lanes>, client: Client, is_warm: bool, is_long: bool) -> Outcome {
+async fn run(lanes: Arc<Lanes>, exec_server: usize, client: Client, is_warm: bool, is_long: bool) -> Outcome {
     let number = lanes.number.fetch_add(1, Relaxed);
     let starts = lanes.dir.join(number.to_string());
     let code = i32::try_from(number % 7).unwrap_or_default();
@@ -132,6 +139,7 @@ async fn run(lanes: Arc<Lanes>, client: Client, is_warm: bool, is_long: bool) ->
         began: Instant::now(),
         waited: Duration::MAX,
         is_warm,
+        exec_server,
         violations: Vec::new(),
     };
     let mut observed = Observed::default();

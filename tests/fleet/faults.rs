@@ -61,17 +61,19 @@ impl Phases {
         self.0.push((Instant::now(), phase));
     }
 
-    fn of(&self, began: Instant) -> Phase {
+    /// The phase at that time, with its beginning.
+    fn of(&self, began: Instant) -> (Instant, Phase) {
         let mut before = self.0.iter().rev().filter(|(at, _)| *at <= began);
-        before.next().map_or(Phase::Quiet, |(_, phase)| *phase)
+        before.next().copied().unwrap_or((began, Phase::Quiet))
     }
 
-    /// How long a command that began then may wait.
+    /// How long a command that began then may wait. One that began before a hang may wait for it only if it would
+    /// otherwise have been in time.
     fn bound(&self, outcome: &Outcome) -> Duration {
         if !is_full() {
             return WAIT_UNDER_LOAD;
         }
-        let until = outcome.began + outcome.waited.min(PATIENCE);
+        let until = outcome.began + outcome.waited.min(WAIT);
         let meets = |(at, phase): &(Instant, Phase)| {
             *phase == Phase::Hung && *at <= until && outcome.began <= *at + WAIT_FOR_HUNG
         };
@@ -146,16 +148,19 @@ fn judge(outcomes: &[Outcome], phases: &Phases) -> Verdict {
         for is_warm in [true, false] {
             let of = outcomes
                 .iter()
-                .filter(|outcome| phases.of(outcome.began) == phase && outcome.is_warm == is_warm);
+                .filter(|outcome| phases.of(outcome.began).1 == phase && outcome.is_warm == is_warm);
             print_waits(phase, is_warm, of.map(|outcome| outcome.waited).collect());
         }
     }
     for outcome in outcomes {
         let bound = phases.bound(outcome);
         if outcome.waited > bound {
+            let (at, phase) = phases.of(outcome.began);
             violations.push(format!(
-                "a command that began in the phase {:?} waited {:?}, more than {bound:?}",
-                phases.of(outcome.began),
+                "a {} command of exec-server {} that began {:.1} s after {phase:?} waited {:?}, more than {bound:?}",
+                kind(outcome.is_warm),
+                outcome.exec_server,
+                (outcome.began - at).as_secs_f64(),
                 outcome.waited
             ));
         }
@@ -171,6 +176,10 @@ fn judge(outcomes: &[Outcome], phases: &Phases) -> Verdict {
     }
 }
 
+fn kind(is_warm: bool) -> &'static str {
+    if is_warm { "warm" } else { "cold" }
+}
+
 fn print_waits(phase: Phase, is_warm: bool, mut waits: Vec<Duration>) {
     waits.sort();
     let at = |part: f64| {
@@ -180,7 +189,7 @@ fn print_waits(phase: Phase, is_warm: bool, mut waits: Vec<Duration>) {
     if !waits.is_empty() {
         println!(
             "  waits of new commands, {phase:?}, {}: {} commands, p50 {:.0} ms, p90 {:.0} ms, p99 {:.0} ms, longest {:.0} ms",
-            if is_warm { "warm" } else { "cold" },
+            kind(is_warm),
             waits.len(),
             at(0.5),
             at(0.9),

@@ -9,9 +9,9 @@ use baton_support::process::{RunningProgram, isolated};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
-use crate::PATIENCE;
 use crate::balancer::{Balancer, BalancerFile};
 use crate::network::{BALANCER, BALANCER_HOST, BALANCER_OF_STRANGERS, RELAYS};
+use crate::{PATIENCE, Verdict};
 
 /// How long a drained relay lets sessions finish.
 pub(crate) const DRAIN: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ pub(crate) struct Fleet {
 /// A registered exec-server.
 pub(crate) struct ExecServer {
     pub(crate) ticket: Ticket,
-    _program: RunningProgram,
+    program: RunningProgram,
 }
 
 impl Fleet {
@@ -72,6 +72,20 @@ impl Fleet {
         command
     }
 
+    /// Adds to a failure what every program has logged last.
+    pub(crate) fn explained(&self, verdict: Verdict) -> Verdict {
+        verdict.map_err(|why| {
+            let exec_servers = self.exec_servers.iter().map(|exec_server| &exec_server.program);
+            let programs = self.relays.iter().chain(exec_servers);
+            let logs = programs.map(|program| format!("\n{}:\n{}", program.name(), program.stderr()));
+            format!(
+                "{why}\nhaproxy:\n{}{}",
+                self.balancer.stderr(),
+                logs.collect::<String>()
+            )
+        })
+    }
+
     /// A file of this test.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -103,7 +117,7 @@ impl Fleet {
             block_in_place(|| program.line_after("ticket: ", PATIENCE)).expect("an exec-server registers");
         ExecServer {
             ticket: ticket.parse().expect("a ticket"),
-            _program: program,
+            program,
         }
     }
 

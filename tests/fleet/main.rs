@@ -126,27 +126,32 @@ async fn all(baton: PathBuf) -> usize {
     report(
         "forged addresses are refused",
         began,
-        hostile::forged_addresses(&fleet).await,
+        fleet.explained(hostile::forged_addresses(&fleet).await),
     );
     let began = Instant::now();
-    report("headers that lie are refused", began, hostile::lies(&fleet).await);
+    report(
+        "headers that lie are refused",
+        began,
+        fleet.explained(hostile::lies(&fleet).await),
+    );
     let began = Instant::now();
     report(
         "a tenant that never reads stalls nobody else",
         began,
-        hostile::tenant(&fleet).await,
+        fleet.explained(hostile::tenant(&fleet).await),
     );
     let began = Instant::now();
     report(
         "a client that is stopped stalls no other of its exec-server",
         began,
-        hostile::stopped_client(&fleet).await,
+        fleet.explained(hostile::stopped_client(&fleet).await),
     );
     let began = Instant::now();
+    let verdict = faults::under_commands(&mut fleet, seed).await;
     report(
         "commands outlive killed, hung and drained relays",
         began,
-        faults::under_commands(&mut fleet, seed).await,
+        fleet.explained(verdict),
     );
     for (name, file, has_table) in [
         (
@@ -163,7 +168,8 @@ async fn all(baton: PathBuf) -> usize {
         // HAProxy still has the streams of the hostile tenant.
         fleet.replace_balancer(file).await;
         let began = Instant::now();
-        report(name, began, reachable::after_return(&mut fleet, has_table).await);
+        let verdict = reachable::after_return(&mut fleet, has_table).await;
+        report(name, began, fleet.explained(verdict));
     }
     failed
 }

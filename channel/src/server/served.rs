@@ -9,7 +9,8 @@ use baton_noise::key::ServerKeys;
 use baton_proto::relay::Incoming;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
 
 use super::retries::Jitter;
 use crate::limits;
@@ -22,6 +23,7 @@ use crate::link::register::{HereAnswer, HereClient, Received, RegisterError, Reg
 pub(super) struct Served<'s> {
     serving: BoxFuture<'s, RegisterError>,
     signs: mpsc::Receiver<Sign>,
+    announce: Arc<Notify>,
 }
 
 /// An event of a served registration.
@@ -55,9 +57,11 @@ impl<'s> Served<'s> {
         };
         let (report, signs) = mpsc::channel(limits::REGISTRATION_SIGNS);
         let jitter = Jitter::new(exec_server_id(keys));
+        let announce = Arc::<Notify>::default();
+        let announced = Arc::clone(&announce);
         let serving = async move {
             let _retire = RetireOnDrop(&pool);
-            let asking = ask(here, jitter, patience.is_some(), report.clone());
+            let asking = ask(here, jitter, patience.is_some(), announced, report.clone());
             tokio::select! {
                 error = receive(registration, path, take, report) => error,
                 never = asking => match never {},
@@ -65,7 +69,17 @@ impl<'s> Served<'s> {
             }
         };
         let serving = serving.boxed();
-        Ok((Self { serving, signs }, patience))
+        let served = Self {
+            serving,
+            signs,
+            announce,
+        };
+        Ok((served, patience))
+    }
+
+    /// Lets a load balancer see again that the relay has this registration. The next [`sign`](Self::sign) does it.
+    pub(super) fn announce(&self) {
+        self.announce.notify_one();
     }
 
     /// Waits for the next sign. Cancellation safe. Must not be called after [`Sign::Ended`].
@@ -111,30 +125,40 @@ async fn receive(
     }
 }
 
-/// Asks regularly. Stops to ask a relay of an earlier version. A relay that pings knows the question (`knows_here`): an
-/// answer that it is unknown comes from another relay then, which may be upgraded later.
+/// Asks regularly, and soon after the start and each `announce`. Stops to ask a relay of an earlier version. A relay that
+/// pings knows the question (`knows_here`): an answer that it is unknown comes from another relay then, which may be
+/// upgraded later.
 ///
-/// The first question only lets a load balancer see that the relay has the registration. It moves nothing: a balancer
-/// that sends `Register` and `Here` to different relays would otherwise cause registrations without a pause.
+/// The soon questions only let a load balancer see that the relay has the registration. For most of an interval after
+/// the start or an `announce` no answer moves the registration: a balancer that sends `Register` and `Here` to different
+/// relays would otherwise cause registrations without a pause.
 async fn ask(
     mut here: HereClient,
     mut jitter: Jitter,
     knows_here: bool,
+    announce: Arc<Notify>,
     report: mpsc::Sender<Sign>,
 ) -> Infallible {
+    let announcing = limits::HERE_INTERVAL.mul_f64(1.0 - limits::HERE_SPREAD);
+    let mut announcing_until = Instant::now() + announcing;
     let mut pause = limits::HERE_FIRST;
-    for number in 0_u64.. {
-        tokio::time::sleep(pause).await;
+    loop {
+        if timeout(pause, announce.notified()).await.is_ok() {
+            announcing_until = Instant::now() + announcing;
+        }
+        let answer = here.ask().await;
+        let is_announcing = Instant::now() < announcing_until;
+        match answer {
+            HereAnswer::Registered => drop(report.send(Sign::Here(true)).await),
+            HereAnswer::Unsupported if !knows_here => return std::future::pending().await,
+            _ if is_announcing => {
+                pause = limits::HERE_UNTIL_SEEN;
+                continue;
+            }
+            HereAnswer::NotRegistered => drop(report.send(Sign::Here(false)).await),
+            HereAnswer::Unsupported | HereAnswer::Unknown => {}
+        }
         let spread = limits::HERE_SPREAD * (2.0 * jitter.spread() - 1.0);
         pause = limits::HERE_INTERVAL.mul_f64(1.0 + spread);
-        let is_registered = match here.ask().await {
-            HereAnswer::Registered => true,
-            HereAnswer::NotRegistered if number == 0 => continue,
-            HereAnswer::NotRegistered => false,
-            HereAnswer::Unsupported if !knows_here => break,
-            HereAnswer::Unsupported | HereAnswer::Unknown => continue,
-        };
-        let _ = report.send(Sign::Here(is_registered)).await;
     }
-    std::future::pending().await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::Seed;
-use baton_channel::limits::REGISTRATION_KEPT;
+use baton_channel::limits::{HERE_FIRST, REGISTRATION_KEPT};
 use baton_channel::ticket::Ticket;
 use baton_channel::{Channel, ChannelConfig, ConnectError, Notice, Server, ServerConfig};
 use baton_relay::{Config, Metrics, RefusalReason, Relay};
@@ -262,6 +262,22 @@ async fn a_relay_that_still_has_the_registration_keeps_it() {
     let metrics = fleet.members[0].metrics.snapshot();
     assert!(metrics.refused(RefusalReason::Taken) >= 5, "{metrics:?}");
     assert!(fleet.command().await <= NEW_COMMAND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exec_server_that_goes_back_to_its_earlier_registration_lets_the_balancer_see_that_at_once() {
+    let mut fleet = Fleet::moved().await;
+    sleep(Duration::from_secs(1)).await;
+    let answered = |fleet: &Fleet| fleet.members[0].metrics.snapshot().here_registered;
+    let before = answered(&fleet);
+    fleet.balancer.choose(|_| 0);
+    fleet.members[1].task.abort();
+    fleet.until(|notice| matches!(notice, Notice::Registered)).await;
+    sleep(HERE_FIRST).await;
+    assert_eq!(answered(&fleet), before + 1);
+    // It stays, beyond the time for which it was kept.
+    sleep(REGISTRATION_KEPT * 2).await;
+    assert_eq!(fleet.members[0].registrations(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_channel::allow::AllowList;
 use baton_channel::key::Seed;
-use baton_channel::limits::{HERE_FIRST, HERE_INTERVAL};
+use baton_channel::limits::{HERE_FIRST, HERE_INTERVAL, HERE_UNTIL_SEEN};
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
@@ -69,7 +69,10 @@ impl Relay for Registrar {
 
     async fn here(&self, _: Request<HereRequest>) -> Result<Response<HereResponse>, Status> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        Err(Status::new(self.answer, ""))
+        match self.answer {
+            Code::Ok => Ok(Response::new(HereResponse {})),
+            refused => Err(Status::new(refused, "")),
+        }
     }
 
     async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
@@ -186,7 +189,7 @@ async fn a_relay_that_announces_no_pings_is_not_expected_to_ping() {
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_of_an_earlier_version_is_asked_once_and_one_that_knows_the_question_is_asked_again() {
-    for (ping_interval, pings, expected) in [(Duration::ZERO, 0, 1..=1), (PING_INTERVAL, 20, 50..=60)] {
+    for (ping_interval, pings, expected) in [(Duration::ZERO, 0, 1..=1), (PING_INTERVAL, 20, 55..=70)] {
         let relay = Registrar {
             ping_interval,
             pings,
@@ -201,18 +204,22 @@ async fn a_relay_of_an_earlier_version_is_asked_once_and_one_that_knows_the_ques
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_is_asked_soon_after_the_registration_and_its_first_answer_moves_nothing() {
-    let relay = Registrar {
-        answer: Code::NotFound,
-        ping_interval: PING_INTERVAL,
-        ..Registrar::default()
-    };
-    let mut notices = relay.start().await;
-    sleep(HERE_FIRST * 2).await;
-    assert_eq!(relay.asked(), 1);
-    sleep(HERE_INTERVAL / 2).await;
-    assert_eq!(relay.registered(), 1);
-    assert!(notices.try_recv().is_err());
-    sleep(HERE_INTERVAL).await;
-    assert_eq!(relay.registered(), 2, "the second answer moves the registration");
+async fn a_relay_is_asked_soon_after_the_registration_until_it_has_it_and_no_early_answer_moves_anything() {
+    for (answer, asked_early) in [(Code::Ok, 1..=1), (Code::NotFound, 8..=9)] {
+        let relay = Registrar {
+            answer,
+            ping_interval: PING_INTERVAL,
+            ..Registrar::default()
+        };
+        let mut notices = relay.start().await;
+        sleep(HERE_FIRST * 2).await;
+        assert_eq!(relay.asked(), 1);
+        sleep(HERE_UNTIL_SEEN * 8).await;
+        assert!(asked_early.contains(&relay.asked()), "{}", relay.asked());
+        assert_eq!(relay.registered(), 1);
+        assert!(notices.try_recv().is_err());
+        sleep(HERE_INTERVAL / 2).await;
+        let moved = usize::from(answer == Code::NotFound);
+        assert_eq!(relay.registered(), 1 + moved);
+    }
 }
