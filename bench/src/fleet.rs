@@ -1,4 +1,5 @@
-//! A fleet: HAProxy with the balancer's file of this repository, and relays behind it, on loopback.
+//! A fleet: HAProxy with the balancer's file of this repository, and relays behind it, on loopback. Several HAProxy
+//! processes listen on one address, and the kernel spreads connections over them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,12 +14,17 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::limits::START_POLL;
 
-/// Starts this many relays, each with so many threads, and HAProxy in front of them. For
-/// [`Stack::start_over`](baton_support::process::Stack::start_over): HAProxy is the last of `beside`.
+/// Starts this many relays, each with so many threads, and this many HAProxy processes in front of them. For
+/// [`Stack::start_over`](baton_support::process::Stack::start_over): `beside` ends with the HAProxy processes.
 ///
 /// # Errors
 /// [`StackError`]; also if HAProxy is not installed.
-pub fn start(relays: usize, threads: usize, directory: &Path) -> Result<Relays, StackError> {
+pub fn start(
+    relays: usize,
+    threads: usize,
+    balancers: usize,
+    directory: &Path,
+) -> Result<Relays, StackError> {
     let front = free_port()?;
     let mut started = Vec::new();
     let mut addresses = Vec::new();
@@ -43,19 +49,32 @@ pub fn start(relays: usize, threads: usize, directory: &Path) -> Result<Relays, 
         addresses.push(address.parse().map_err(io::Error::other)?);
         started.push(relay);
     }
-    let file = directory.join("haproxy.cfg");
-    std::fs::write(&file, balancer_file(front, &addresses)?)?;
+    let relay = started.remove(0);
+    let peers = (0..balancers)
+        .map(|_| free_port())
+        .collect::<io::Result<Vec<_>>>()?;
+    for number in 0..balancers {
+        let file = directory.join(format!("haproxy-{number}.cfg"));
+        std::fs::write(&file, balancer_file(front, &addresses, &peers, number)?)?;
+        started.push(start_balancer(&file, peers[number])?);
+    }
+    Ok(Relays {
+        relay,
+        beside: started,
+        url: format!("http://{front}"),
+    })
+}
+
+/// Starts HAProxy, and waits until it listens for other balancers at `peer`, as it does after all other addresses.
+fn start_balancer(file: &Path, peer: SocketAddr) -> Result<RunningProgram, StackError> {
     let mut command = Command::new(HAPROXY);
     // Two descriptors a connection: where the system allows fewer than the file asks for, HAProxy does not start.
-    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    command.args([
-        "-n",
-        &files.saturating_sub(200).min(40_000).div_euclid(2).to_string(),
-    ]);
-    command.arg("-db").arg("-f").arg(&file);
+    let connections = files_max().saturating_sub(200).min(40_000).div_euclid(2);
+    command.args(["-n", &connections.to_string()]);
+    command.arg("-db").arg("-f").arg(file);
     let mut balancer = RunningProgram::start("haproxy", command)?;
     let deadline = Instant::now() + START_PATIENCE;
-    while TcpStream::connect(front).is_err() {
+    while TcpStream::connect(peer).is_err() {
         if let Ok(status) = balancer.wait(START_POLL) {
             let ended = format!("haproxy ended with {status}: {}", balancer.stderr());
             return Err(io::Error::other(ended).into());
@@ -64,20 +83,19 @@ pub fn start(relays: usize, threads: usize, directory: &Path) -> Result<Relays, 
             return Err(io::Error::other("haproxy does not listen").into());
         }
     }
-    let relay = started.remove(0);
-    started.push(balancer);
-    Ok(Relays {
-        relay,
-        beside: started,
-        url: format!("http://{front}"),
-    })
+    Ok(balancer)
 }
 
-/// How many idle sessions HAProxy can pass on, with the limit on open files of this process: two connections each, and
-/// those of exec-servers.
-pub fn sessions_max() -> usize {
-    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    usize::try_from(files / 5).unwrap_or(usize::MAX)
+/// The HAProxy processes that so many idle sessions need. A session takes four descriptors of one, or two of each of
+/// two, and the kernel does not spread connections evenly.
+pub fn balancers_for(sessions: usize) -> usize {
+    let each = usize::try_from(files_max() / 5).unwrap_or(usize::MAX);
+    sessions.div_ceil(each.max(1))
+}
+
+/// The limit on open files of this process, which its children inherit.
+fn files_max() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
 /// Debian's package installs it here, which is not in every user's `PATH`.
@@ -88,11 +106,14 @@ pub fn missing() -> Option<String> {
     (!Path::new(HAPROXY).exists()).then(|| "HAProxy is not installed: apt-get install haproxy".to_owned())
 }
 
-/// The balancer's file with these addresses, which all differ from those of another HAProxy on this machine. Without
-/// its metrics.
-fn balancer_file(front: SocketAddr, relays: &[SocketAddr]) -> io::Result<String> {
+/// The balancer's file with these addresses, for the balancer `number` of those at `peers`. Without its metrics.
+fn balancer_file(
+    front: SocketAddr,
+    relays: &[SocketAddr],
+    peers: &[SocketAddr],
+    number: usize,
+) -> io::Result<String> {
     let file = std::fs::read_to_string(workspace().join("deploy/haproxy.cfg"))?;
-    let peers = free_port()?;
     let mut text = String::new();
     let (mut binds, mut servers) = (0, 0);
     for line in file.lines() {
@@ -100,7 +121,12 @@ fn balancer_file(front: SocketAddr, relays: &[SocketAddr]) -> io::Result<String>
         match words[..] {
             ["frontend", "metrics"] => break,
             ["source", _] => {}
-            ["peer", name, _] => text += &format!("    peer {name} {peers}\n"),
+            ["localpeer", _] => text += &format!("    localpeer balancer-{number}\n"),
+            ["peer", ..] => {
+                for (number, peer) in peers.iter().enumerate() {
+                    text += &format!("    peer balancer-{number} {peer}\n");
+                }
+            }
             ["bind", ":7700", ref options @ ..] => {
                 binds += 1;
                 text += &format!("    bind {front} {}\n", options.join(" "));

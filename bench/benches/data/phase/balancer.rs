@@ -22,7 +22,7 @@ pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     // The third participant is for A against A.
     let start = |set: usize| {
         start_in_turns(set, 3, |process| match process {
-            0 => Baton::start_fleet(1),
+            0 => Baton::start_fleet(1, 1),
             _ => Baton::start(),
         })
     };

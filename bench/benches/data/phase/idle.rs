@@ -19,15 +19,19 @@ use crate::peers::{Baton, key};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relays {
     One,
-    /// Three relays behind HAProxy.
+    /// [`RELAYS`] relays behind HAProxy.
     Fleet,
 }
 
+/// Relays of a fleet.
+const RELAYS: usize = 3;
+
 impl Relays {
-    fn start(self) -> Result<Baton, Failure> {
+    /// Starts them, for this many sessions.
+    fn start(self, sessions: usize) -> Result<Baton, Failure> {
         match self {
             Self::One => Baton::start(),
-            Self::Fleet => Baton::start_fleet(3),
+            Self::Fleet => Baton::start_fleet(RELAYS, fleet::balancers_for(sessions)),
         }
     }
 
@@ -51,11 +55,7 @@ impl Relays {
 pub(super) fn measure(bench: &BenchContext, relays: Relays) -> Result<Vec<Row>, Failure> {
     let (sessions, sets, bar) = match relays {
         Relays::One => (bench.plan.idle, bench.plan.idle_sets, bars::IDLE_MEMORY),
-        Relays::Fleet => (
-            bench.plan.fleet.min(fleet::sessions_max()),
-            bench.plan.fleet_sets,
-            bars::FLEET_RELAY_MEMORY,
-        ),
+        Relays::Fleet => (bench.plan.fleet, bench.plan.fleet_sets, bars::FLEET_RELAY_MEMORY),
     };
     let id = |of: &str| format!("{}_{of}", relays.id());
     if relays == Relays::Fleet
@@ -79,7 +79,8 @@ pub(super) fn measure(bench: &BenchContext, relays: Relays) -> Result<Vec<Row>, 
                 beside = Some(Beside::start(relays, sessions, &request)?);
                 Ok(None)
             }
-            _ => relays.start().map(Some),
+            // As many processes as beside the sessions.
+            _ => relays.start(sessions).map(Some),
         })?;
         let beside = beside.ok_or("no idle sessions")?;
         let alone: Vec<_> = alone.into_iter().flatten().collect();
@@ -118,7 +119,11 @@ pub(super) fn measure(bench: &BenchContext, relays: Relays) -> Result<Vec<Row>, 
         ),
     ];
     if relays == Relays::Fleet {
-        let what = format!("HAProxy, for each of {opened} idle sessions");
+        let processes = match fleet::balancers_for(sessions) {
+            1 => "HAProxy".to_owned(),
+            several => format!("{several} HAProxy processes together"),
+        };
+        let what = format!("{processes}, for each of {opened} idle sessions");
         rows.push(kibibytes("balancer", what, &memory.balancer).bar(Some(bars::FLEET_BALANCER_MEMORY)));
     }
     let [own, peer, peer_again] = &measured[..] else {
@@ -184,7 +189,7 @@ struct Beside {
 impl Beside {
     /// `warm_up` is requested before memory is measured, because the relay allocates its buffers for it.
     fn start(relays: Relays, sessions: usize, warm_up: &str) -> Result<Self, Failure> {
-        let baton = relays.start()?;
+        let baton = relays.start(sessions)?;
         baton.client.ask(warm_up)?;
         // The least number of exec-servers, all with the same number of sessions, which is rounded up.
         let count = sessions.div_ceil(SESSIONS);
@@ -228,24 +233,23 @@ impl Beside {
 
 /// All relays together.
 fn relays_bytes(baton: &Baton) -> Result<f64, Failure> {
-    let others = baton
-        .stack
-        .beside()
-        .split_last()
-        .map_or(&[][..], |(_, relays)| relays);
+    let (others, _) = beside(baton);
     let pids = std::iter::once(&baton.stack.relay)
         .chain(others)
         .map(RunningProgram::pid);
     pids.map(resident).sum()
 }
 
-/// 0 without a balancer.
+/// All balancers together; 0 without one.
 fn balancer_bytes(baton: &Baton) -> Result<f64, Failure> {
-    baton
-        .stack
-        .beside()
-        .last()
-        .map_or(Ok(0.0), |balancer| resident(balancer.pid()))
+    let (_, balancers) = beside(baton);
+    balancers.iter().map(|balancer| resident(balancer.pid())).sum()
+}
+
+/// The relays beside the first one, and the balancers.
+fn beside(baton: &Baton) -> (&[RunningProgram], &[RunningProgram]) {
+    let beside = baton.stack.beside();
+    beside.split_at(beside.len().min(RELAYS - 1))
 }
 
 fn resident(pid: u32) -> Result<f64, Failure> {

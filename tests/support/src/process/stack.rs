@@ -30,7 +30,7 @@ pub struct Stack {
 pub struct Relays {
     /// One of them.
     pub relay: RunningProgram,
-    /// The others, and a balancer in front of all of them.
+    /// The others, and the balancers in front of all of them.
     pub beside: Vec<RunningProgram>,
     /// The URL by which exec-servers and clients reach them.
     pub url: String,
