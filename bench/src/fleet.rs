@@ -43,6 +43,8 @@ pub fn start(
             "--threads",
             &threads.to_string(),
         ]);
+        // Everything here comes from one address, which may use half.
+        command.args(["--memory", "4GiB"]);
         command.env("XDG_STATE_HOME", directory);
         let mut relay = RunningProgram::start("relay", command)?;
         let address = relay.line_after("listening on ", START_PATIENCE)?;

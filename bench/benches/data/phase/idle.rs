@@ -161,6 +161,7 @@ impl Memory {
     }
 
     fn later(&mut self, beside: &Beside) -> Result<(), Failure> {
+        all_open(&beside.baton, beside.opened)?;
         let now = relays_bytes(&beside.baton)?;
         let set = self.relay_later.len();
         self.relay_later
@@ -218,6 +219,7 @@ impl Beside {
             opened += super::one(crowd.ask(format!("open {each}"))?)?;
             crowds.push(crowd);
         }
+        all_open(&baton, opened)?;
         Ok(Self {
             relay_bytes: (relays_bytes(&baton)? - relay_before) / opened,
             balancer_bytes: (balancer_bytes(&baton)? - balancer_before) / opened,
@@ -231,13 +233,29 @@ impl Beside {
     }
 }
 
+/// Fails if some of the sessions have ended. Each has a connection of its own to a relay.
+fn all_open(baton: &Baton, sessions: f64) -> Result<(), Failure> {
+    let descriptors: usize = relays(baton)
+        .map(|pid| Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
+        .sum::<Result<_, Failure>>()?;
+    match descriptors as f64 >= sessions {
+        true => Ok(()),
+        false => Err(format!(
+            "of {sessions} sessions some have ended: relays have {descriptors} descriptors"
+        )
+        .into()),
+    }
+}
+
 /// All relays together.
 fn relays_bytes(baton: &Baton) -> Result<f64, Failure> {
+    relays(baton).map(resident).sum()
+}
+
+fn relays(baton: &Baton) -> impl Iterator<Item = u32> {
     let (others, _) = beside(baton);
-    let pids = std::iter::once(&baton.stack.relay)
-        .chain(others)
-        .map(RunningProgram::pid);
-    pids.map(resident).sum()
+    let relays = std::iter::once(&baton.stack.relay).chain(others);
+    relays.map(RunningProgram::pid)
 }
 
 /// All balancers together; 0 without one.
