@@ -11,6 +11,9 @@ use http::{HeaderMap, HeaderValue};
 pub(crate) enum HeaderError {
     #[error("the request header {0} is missing; send it")]
     Missing(&'static str),
+    /// A balancer and this relay might read different ones.
+    #[error("the request header {0} is there more than once; send it once")]
+    Repeated(&'static str),
     #[error("the request header {header} is {source}")]
     Id { header: &'static str, source: IdError },
     #[error("the request header {0} is not a protocol version: expected a decimal number")]
@@ -58,7 +61,11 @@ pub(crate) fn grpc_content_type(headers: &mut HeaderMap) {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HeaderError> {
-    let value = headers.get(name).ok_or(HeaderError::Missing(name))?;
+    let mut values = headers.get_all(name).into_iter();
+    let value = values.next().ok_or(HeaderError::Missing(name))?;
+    if values.next().is_some() {
+        return Err(HeaderError::Repeated(name));
+    }
     // An empty text is never valid, so the parser's error states the expected format.
     Ok(value.to_str().unwrap_or(""))
 }
@@ -88,6 +95,8 @@ mod tests {
         assert!(id_header::<SessionId>(&headers, "x").is_err());
         headers.insert("x", "ab".repeat(32).parse().unwrap());
         assert_eq!(token_header(&headers, "x"), Ok([0xab; 32]));
+        headers.append("x", "ab".repeat(32).parse().unwrap());
+        assert_eq!(token_header(&headers, "x"), Err(HeaderError::Repeated("x")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use baton_core_client::{Client, Command, Seed};
 use baton_proto::limits::NOISE_MESSAGE_MAX;
 use baton_proto::registration::dial_token_hash;
-use baton_proto::relay::{Frame, RegisterRequest, register_request, register_response};
+use baton_proto::relay::{Frame, HereRequest, RegisterRequest, register_request, register_response};
 use baton_proto::{SessionId, header};
 use baton_support::registration;
 use baton_support::scale::{is_full, scaled};
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::fleet::Fleet;
 use crate::network::{BALANCER, BALANCER_HOST, BALANCER_OF_STRANGERS, RELAYS, STRANGER_HOST};
@@ -55,7 +55,7 @@ const UNDER_LOAD: Duration = Duration::from_secs(20);
 /// Time for a flood to fill every window and buffer.
 const FILLING: Duration = Duration::from_secs(3);
 
-fn url() -> String {
+pub(crate) fn url() -> String {
     format!("http://{BALANCER}")
 }
 
@@ -172,6 +172,30 @@ pub(crate) async fn lies(fleet: &Fleet) -> Verdict {
         client.close().await;
     }
     Ok(format!("{rounds} of each kind"))
+}
+
+/// Asks `Here` in this exec-server's name, so that a table might store a relay that does not have it: with an own id
+/// beside it, and with headers that are too long for the relay.
+pub(crate) async fn here_as(id: &str, own: &str) {
+    let long = "x".repeat(9_000);
+    for (ids, more) in [
+        (&[id][..], ""),
+        (&[own, id], ""),
+        (&[id, own], ""),
+        (&[&format!("{own},{id}")], ""),
+        (&[id], &long),
+        (&[own, id], &long),
+    ] {
+        let mut here = Request::new(HereRequest {});
+        for id in ids {
+            here.metadata_mut()
+                .append(header::EXEC_SERVER_ID, id.parse().expect("a header"));
+        }
+        here.metadata_mut()
+            .insert("more", more.parse().expect("a header"));
+        // Answered by OK, by an error, or not at all: the table is what counts.
+        let _ = within(client(&url()).await.here(here)).await;
+    }
 }
 
 /// Registers with a proof of an own key and this id in the header. Returns the code of the refusal.

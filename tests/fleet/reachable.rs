@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::fleet::Fleet;
-use crate::hostile::register_as;
+use crate::hostile::{here_as, register_as, url};
+use crate::raw::RawServer;
 use crate::{Verdict, within};
 
 /// Every exec-server is asked for so long after the return.
@@ -27,8 +28,8 @@ const WITH_TABLE: Duration = Duration::from_millis(500);
 const UNDER_LOAD: Duration = Duration::from_secs(15);
 
 /// Kills the relay with the most registrations, lets it return when the others have taken them over, and looks when
-/// each exec-server is reachable at the first attempt from then on. Meanwhile a stranger registers in the name of each,
-/// which is refused and changes nothing, not even the table.
+/// each exec-server is reachable at the first attempt from then on. Meanwhile strangers register and ask in the name of
+/// each, which changes nothing, not even the table.
 pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict {
     for exec_server in 0..fleet.exec_servers.len() {
         connect_patiently(fleet, exec_server).await;
@@ -38,13 +39,15 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         .max_by_key(|&relay| streams[relay])
         .unwrap_or_default();
     fleet.relays[busiest].kill();
-    fleet.balancer.await_state(busiest, "DOWN").await;
+    fleet.balancer.await_state(busiest, &["DOWN"]).await;
     for exec_server in 0..fleet.exec_servers.len() {
         connect_patiently(fleet, exec_server).await;
     }
     let away = fleet.balancer.streams().await;
     fleet.return_relay(busiest).await;
     let returned = Instant::now();
+    let (_stranger, own) = within(RawServer::register(&url())).await;
+    let own = own.exec_server.to_string();
     let mut strangers = JoinSet::new();
     let mut asking = JoinSet::new();
     for exec_server in 0..fleet.exec_servers.len() {
@@ -55,7 +58,7 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         };
         asking.spawn(ask(fleet.client_with(exec_server, once), returned));
         let id = fleet.exec_servers[exec_server].ticket.exec_server.to_string();
-        strangers.spawn(register_in_the_name_of(id, returned));
+        strangers.spawn(attack(id, own.clone(), returned));
     }
     let mut failed: Vec<_> = asking
         .join_all()
@@ -63,7 +66,7 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         .into_iter()
         .map(|asked| asked.failed_for)
         .collect();
-    strangers.join_all().await;
+    let believed = strangers.join_all().await.contains(&true);
     failed.sort();
     let longest = failed.last().copied().unwrap_or_default();
     let interrupted = failed.iter().filter(|time| !time.is_zero()).count();
@@ -81,18 +84,22 @@ pub(crate) async fn after_return(fleet: &mut Fleet, has_table: bool) -> Verdict 
         (false, true) => WITHOUT_TABLE / 3,
         (false, false) => UNDER_LOAD,
     };
-    match longest <= bound {
-        true => Ok(detail),
-        false => Err(format!("more than {bound:?}: {detail}")),
+    match (believed, longest <= bound) {
+        (true, _) => Err(format!("a stranger is registered: {detail}")),
+        (false, true) => Ok(detail),
+        (false, false) => Err(format!("more than {bound:?}: {detail}")),
     }
 }
 
-async fn register_in_the_name_of(id: String, returned: Instant) {
+/// Returns whether the stranger, who has the registration `own`, was ever registered as `id`.
+async fn attack(id: String, own: String, returned: Instant) -> bool {
+    let mut believed = false;
     while returned.elapsed() < ASKED_FOR {
-        let code = register_as(&id).await;
-        assert_ne!(code, None, "a stranger is registered");
+        believed |= register_as(&id).await.is_none();
+        here_as(&id, &own).await;
         sleep(PAUSE).await;
     }
+    believed
 }
 
 /// Connects with the retries of a usual client.

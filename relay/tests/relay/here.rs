@@ -45,7 +45,7 @@ async fn here_tells_no_more_than_a_dial_without_the_token_and_the_exec_server_he
 }
 
 #[tokio::test]
-async fn a_here_whose_header_is_missing_or_malformed_is_refused() {
+async fn a_here_whose_header_is_missing_repeated_or_malformed_is_refused() {
     let relay = TestRelay::start().await;
     let client = PeerConnection::connect(&relay).await;
     let status = client.call("Here", &[]).refused().await;
@@ -53,8 +53,12 @@ async fn a_here_whose_header_is_missing_or_malformed_is_refused() {
     let bad = [(header::EXEC_SERVER_ID, "ABCD".to_owned())];
     let status = client.call("Here", &bad).refused().await;
     assert_status(&status, Code::InvalidArgument, "baton-exec-server-id is");
+    // A balancer may hash one of them and store another.
+    let twice = [9, 8].map(|id| (header::EXEC_SERVER_ID, ExecServerId([id; 16]).to_string()));
+    let status = client.call("Here", &twice).refused().await;
+    assert_status(&status, Code::InvalidArgument, "is there more than once");
     let counters = relay.metrics.snapshot();
-    assert_eq!(counters.refused(RefusalReason::Malformed), 2);
+    assert_eq!(counters.refused(RefusalReason::Malformed), 3);
     assert_eq!((counters.here_registered, counters.here_not_registered), (0, 0));
 }
 
