@@ -215,12 +215,17 @@ pub const REGISTRATION_HELD: Duration = RECONNECT_BACKOFF.1;
 /// 10,000 exec-servers cost their relays 1,000 a second.
 pub const HERE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Time from a registration to its first question, which lets a load balancer's table follow the registration. After
-/// the dials that have waited for the registration, so that it takes no time from them.
+/// Time from a registration to its first question, which tells a load balancer's table of it. After the dials that have
+/// waited for the registration, so that it takes no time from them.
 pub const HERE_FIRST: Duration = Duration::from_millis(20);
 
-/// Interval of the questions after the first one until a load balancer has seen an OK, for most of a [`HERE_INTERVAL`].
-pub const HERE_UNTIL_SEEN: Duration = Duration::from_secs(1);
+/// Time after a registration, or after its return, in which questions follow each other by [`HERE_EARLY_INTERVAL`] until
+/// the first OK, and NOT_FOUND moves nothing. A balancer that sends `Register` and `Here` to different relays causes one
+/// registration in this time. Shorter than the shortest [`HERE_INTERVAL`].
+pub const HERE_EARLY: Duration = Duration::from_secs(9);
+
+/// See [`HERE_EARLY`]. 10,000 exec-servers whose balancer does not find them cost 10,000 questions a second for so long.
+pub const HERE_EARLY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The part of [`HERE_INTERVAL`] by which each interval is longer or shorter, so that exec-servers that registered
 /// together do not ask together. The longest interval is 11 s.

@@ -355,16 +355,15 @@ impl Server {
             Err(error) => error,
         };
         match registrations.failed(&error, now) {
-            Failed::Retry(wait) => {
-                (self.on_notice)(Notice::Retrying(error, wait));
-                return None;
-            }
+            Failed::Retry(wait) => (self.on_notice)(Notice::Retrying(error, wait)),
             Failed::Stays => tracing::debug!("the relay still has the present registration"),
-            Failed::Returned => (self.on_notice)(Notice::Registered),
-        }
-        // A load balancer may have seen another relay with it meanwhile.
-        if let (Some(current), _) = registrations.both() {
-            current.announce();
+            Failed::Returned => {
+                (self.on_notice)(Notice::Registered);
+                // A load balancer's table names the relay that was lost.
+                if let (Some(current), _) = registrations.both() {
+                    current.announce();
+                }
+            }
         }
         None
     }

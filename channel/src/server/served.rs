@@ -77,7 +77,8 @@ impl<'s> Served<'s> {
         Ok((served, patience))
     }
 
-    /// Lets a load balancer see again that the relay has this registration. The next [`sign`](Self::sign) does it.
+    /// Asks at once, so that a load balancer's table gets this registration's relay. The next [`sign`](Self::sign) does
+    /// it.
     pub(super) fn announce(&self) {
         self.announce.notify_one();
     }
@@ -125,13 +126,13 @@ async fn receive(
     }
 }
 
-/// Asks regularly, and soon after the start and each `announce`. Stops to ask a relay of an earlier version. A relay that
+/// Asks regularly, soon after the start, and at each `announce`. Stops to ask a relay of an earlier version. A relay that
 /// pings knows the question (`knows_here`): an answer that it is unknown comes from another relay then, which may be
 /// upgraded later.
 ///
-/// The soon questions only let a load balancer see that the relay has the registration. For most of an interval after
-/// the start or an `announce` no answer moves the registration: a balancer that sends `Register` and `Here` to different
-/// relays would otherwise cause registrations without a pause.
+/// The early questions are for a load balancer's table, which stores the relay that answers by OK. For
+/// [`limits::HERE_EARLY`] NOT_FOUND moves nothing: a balancer that sends `Register` and `Here` to different relays would
+/// otherwise cause registrations without a pause.
 async fn ask(
     mut here: HereClient,
     mut jitter: Jitter,
@@ -139,20 +140,17 @@ async fn ask(
     announce: Arc<Notify>,
     report: mpsc::Sender<Sign>,
 ) -> Infallible {
-    let announcing = limits::HERE_INTERVAL.mul_f64(1.0 - limits::HERE_SPREAD);
-    let mut announcing_until = Instant::now() + announcing;
+    let mut early_until = Instant::now() + limits::HERE_EARLY;
     let mut pause = limits::HERE_FIRST;
     loop {
         if timeout(pause, announce.notified()).await.is_ok() {
-            announcing_until = Instant::now() + announcing;
+            early_until = Instant::now() + limits::HERE_EARLY;
         }
-        let answer = here.ask().await;
-        let is_announcing = Instant::now() < announcing_until;
-        match answer {
+        match here.ask().await {
             HereAnswer::Registered => drop(report.send(Sign::Here(true)).await),
             HereAnswer::Unsupported if !knows_here => return std::future::pending().await,
-            _ if is_announcing => {
-                pause = limits::HERE_UNTIL_SEEN;
+            _ if Instant::now() < early_until => {
+                pause = limits::HERE_EARLY_INTERVAL;
                 continue;
             }
             HereAnswer::NotRegistered => drop(report.send(Sign::Here(false)).await),

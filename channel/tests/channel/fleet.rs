@@ -253,6 +253,12 @@ async fn new_commands_wait_less_than_1500_ms_after_a_relay_dies_or_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_still_has_the_registration_keeps_it() {
     let mut fleet = Fleet::start().await;
+    let early = fleet.caller(REACHABLE);
+    let waiting = early.clone();
+    let call = tokio::spawn(async move { waiting.unary("/test/Wait", Request::new(Bytes::new())).await });
+    assert_eq!(early.echo("x").await.unwrap(), "x");
+    // Its first question is answered by OK.
+    sleep(HERE_FIRST * 2).await;
     // The balancer changes its choice back between the question and the registration.
     fleet.balancer.choose(|method| usize::from(method == "Here"));
     sleep(Duration::from_secs(60)).await;
@@ -260,8 +266,14 @@ async fn a_relay_that_still_has_the_registration_keeps_it() {
     let notices = fleet.registration_notices();
     assert!(notices.is_empty(), "{notices:?}");
     let metrics = fleet.members[0].metrics.snapshot();
-    assert!(metrics.refused(RefusalReason::Taken) >= 5, "{metrics:?}");
+    let attempts = metrics.refused(RefusalReason::Taken);
+    assert!((5..=7).contains(&attempts), "{metrics:?}");
+    // An attempt that has just been refused does not cause further questions.
+    let answered = fleet.members[1].metrics.snapshot().here_not_registered;
+    assert_eq!(answered, attempts);
     assert!(fleet.command().await <= NEW_COMMAND);
+    fleet.go_on.notify_one();
+    assert!(within(call).await.unwrap().is_ok(), "its session goes on");
 }
 
 #[tokio::test(start_paused = true)]

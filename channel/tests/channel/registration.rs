@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_channel::allow::AllowList;
 use baton_channel::key::Seed;
-use baton_channel::limits::{HERE_FIRST, HERE_INTERVAL, HERE_UNTIL_SEEN};
+use baton_channel::limits::{HERE_EARLY_INTERVAL, HERE_FIRST, HERE_INTERVAL};
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
@@ -214,7 +214,7 @@ async fn a_relay_is_asked_soon_after_the_registration_until_it_has_it_and_no_ear
         let mut notices = relay.start().await;
         sleep(HERE_FIRST * 2).await;
         assert_eq!(relay.asked(), 1);
-        sleep(HERE_UNTIL_SEEN * 8).await;
+        sleep(HERE_EARLY_INTERVAL * 8).await;
         assert!(asked_early.contains(&relay.asked()), "{}", relay.asked());
         assert_eq!(relay.registered(), 1);
         assert!(notices.try_recv().is_err());
