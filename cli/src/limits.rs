@@ -120,9 +120,9 @@ pub(crate) const RELAY_FILES: u64 = 256;
 /// scrapers.
 pub(crate) const METRICS_CONNECTIONS: usize = 16;
 
-/// Time for one request to `--metrics` and its answer: Prometheus's own default for a scrape. Frees the place of a
-/// scraper that sends or reads nothing.
-pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for one request to `--metrics` and its answer. Frees the place of a scraper that sends or reads nothing. Well
+/// below Prometheus's own 10 s, so that a scrape that waits for a place still succeeds.
+pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause after `--metrics` could not accept a connection, which fails for as long as descriptors are short.
 pub(crate) const METRICS_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! Counters of a relay: plain atomics, read as one [`MetricsSnapshot`].
+//! Counters of a relay, read as one [`MetricsSnapshot`]: atomics, and the total of the memory budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -89,10 +89,11 @@ pub struct MetricsSnapshot {
     /// Registrations that the relay ended because the exec-server answered no ping until the next one was due. Many at
     /// once: the network between relay and exec-servers, or the balancer, was interrupted.
     pub registrations_unanswered: u64,
-    /// `Here` of registered exec-servers. Each exec-server asks every 10 s.
+    /// `Here` of registered exec-servers. Each asks every 10 s, and after each registration.
     pub here_registered: u64,
-    /// `Here` of other exec-servers, which then register anew. Some after each change of a fleet are usual; a steady
-    /// number shows that the balancer routes `Here` and `Register` of one exec-server to different relays.
+    /// `Here` of other exec-servers. An exec-server that hears it 9 s after its registration or later registers anew.
+    /// Some after each change of a fleet are usual; a steady number shows that the balancer sends `Here` and `Register`
+    /// of one exec-server to different relays, or that a stranger asks.
     pub here_not_registered: u64,
     /// Sessions spliced now.
     pub sessions_open: u64,
@@ -100,8 +101,8 @@ pub struct MetricsSnapshot {
     pub sessions_total: u64,
     /// Sessions that the relay ended because a side broke the framing.
     pub sessions_reset: u64,
-    /// Bytes of [`Limits::memory`](crate::Limits::memory) that peers occupy now.
-    pub memory: u64,
+    /// Bytes of [`Limits::memory`](crate::Limits::memory) that are reserved for peers now. More than they occupy.
+    pub memory_reserved: u64,
     /// Refusals by reason, in the order of [`RefusalReason::ALL`].
     pub refused: [u64; RefusalReason::COUNT],
     /// From clients to exec-servers.
@@ -161,7 +162,7 @@ impl Metrics {
             sessions_open: self.sessions_open.load(Relaxed),
             sessions_total: self.sessions_total.load(Relaxed),
             sessions_reset: self.sessions_reset.load(Relaxed),
-            memory: self.budget.used() as u64,
+            memory_reserved: self.budget.used() as u64,
             refused: std::array::from_fn(|i| self.refused[i].load(Relaxed)),
             to_exec_server: traffic(Direction::ToExecServer),
             to_client: traffic(Direction::ToClient),

@@ -68,8 +68,8 @@ impl Collector for RelayCollector {
             now.registrations_unanswered,
         )?;
         page.counters(
-            "here",
-            "Answers to exec-servers that asked whether they are registered",
+            "here_answers",
+            "Answers to exec-servers that asked whether they are registered (Here)",
             None,
             "answer",
             [
@@ -97,7 +97,7 @@ impl Collector for RelayCollector {
         )?;
         page.counters(
             "requests_refused",
-            "Requests that were refused",
+            "Requests that were refused, and Here of exec-servers that are not registered",
             None,
             "reason",
             RefusalReason::ALL.map(|reason| (reason.as_str(), now.refused(reason))),
@@ -119,14 +119,14 @@ impl Collector for RelayCollector {
             directions(now.to_exec_server.bytes, now.to_client.bytes),
         )?;
         page.gauge(
-            "memory",
-            "Memory that clients and exec-servers occupy",
+            "memory_reserved",
+            "Memory that is reserved for clients and exec-servers, of --memory",
             Some(&Unit::Bytes),
-            now.memory,
+            now.memory_reserved,
         )?;
         page.gauge(
             "memory_limit",
-            "Memory that they can occupy (--memory)",
+            "Memory that can be reserved (--memory)",
             Some(&Unit::Bytes),
             self.limits.memory as u64,
         )
