@@ -118,17 +118,17 @@ impl Balancer {
         streams.into_values().collect()
     }
 
-    /// Waits until this relay has this state.
-    pub(crate) async fn await_state(&self, relay: usize, state: &str) {
+    /// Waits until this relay has one of these states.
+    pub(crate) async fn await_state(&self, relay: usize, awaited: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let states = self.states().await;
-            if states.get(relay).is_some_and(|now| now == state) {
+            if states.get(relay).is_some_and(|now| awaited.contains(&&now[..])) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "relay {relay} is not {state}: {states:?}; haproxy says: {}",
+                "relay {relay} is not {awaited:?}: {states:?}; haproxy says: {}",
                 self.stderr()
             );
             sleep(LOOK_AGAIN).await;

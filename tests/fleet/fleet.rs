@@ -124,14 +124,14 @@ impl Fleet {
     /// Waits until the balancer uses every relay.
     pub(crate) async fn await_relays(&self) {
         for number in 0..RELAYS.len() {
-            self.balancer.await_state(number, "UP").await;
+            self.balancer.await_state(number, &["UP"]).await;
         }
     }
 
     /// Starts this relay again, which has ended, and waits until the balancer uses it.
     pub(crate) async fn return_relay(&mut self, number: usize) {
         self.relays[number] = self.relay(number);
-        self.balancer.await_state(number, "UP").await;
+        self.balancer.await_state(number, &["UP"]).await;
     }
 
     /// Starts HAProxy anew with another file. All connections are lost.

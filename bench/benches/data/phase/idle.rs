@@ -161,7 +161,7 @@ impl Memory {
     }
 
     fn later(&mut self, beside: &Beside) -> Result<(), Failure> {
-        all_open(&beside.baton, beside.opened)?;
+        beside.check()?;
         let now = relays_bytes(&beside.baton)?;
         let set = self.relay_later.len();
         self.relay_later
@@ -173,12 +173,14 @@ impl Memory {
 /// A process set of Baton whose relay has many idle sessions.
 struct Beside {
     baton: Baton,
-    _servers: Vec<RunningProgram>,
+    servers: Vec<RunningProgram>,
     _crowds: Vec<Worker>,
     /// The number of idle sessions.
     opened: f64,
     /// Memory of the relays before they were opened.
     relay_before: f64,
+    /// Descriptors of the relays before they were opened.
+    descriptors_before: usize,
     /// The growth of the relays for each session.
     relay_bytes: f64,
     /// The growth of the balancer for each session.
@@ -210,6 +212,7 @@ impl Beside {
         };
         let (relay_before, servers_before) = (relays_bytes(&baton)?, of_servers()?);
         let balancer_before = balancer_bytes(&baton)?;
+        let descriptors_before = descriptors(&baton)?;
         let key = key(&baton.stack)?;
         let (mut crowds, mut opened) = (Vec::new(), 0.0);
         for tickets in tickets.chunks(tickets.len().div_ceil(CROWDS)) {
@@ -219,32 +222,40 @@ impl Beside {
             opened += super::one(crowd.ask(format!("open {each}"))?)?;
             crowds.push(crowd);
         }
-        all_open(&baton, opened)?;
-        Ok(Self {
+        let beside = Self {
             relay_bytes: (relays_bytes(&baton)? - relay_before) / opened,
             balancer_bytes: (balancer_bytes(&baton)? - balancer_before) / opened,
             exec_server_bytes: (of_servers()? - servers_before) / opened,
             baton,
-            _servers: servers,
+            servers,
             _crowds: crowds,
             opened,
             relay_before,
-        })
+            descriptors_before,
+        };
+        beside.check()?;
+        Ok(beside)
+    }
+
+    /// Fails if sessions have ended. Each has a connection of its own to a relay, and each exec-server accepts over at
+    /// least one.
+    fn check(&self) -> Result<(), Failure> {
+        let connections = descriptors(&self.baton)?.saturating_sub(self.descriptors_before);
+        let least = self.opened as usize + self.servers.len();
+        match connections >= least {
+            true => Ok(()),
+            false => {
+                Err(format!("sessions have ended: relays have {connections} connections of {least}").into())
+            }
+        }
     }
 }
 
-/// Fails if some of the sessions have ended. Each has a connection of its own to a relay.
-fn all_open(baton: &Baton, sessions: f64) -> Result<(), Failure> {
-    let descriptors: usize = relays(baton)
+/// Open descriptors of all relays together.
+fn descriptors(baton: &Baton) -> Result<usize, Failure> {
+    relays(baton)
         .map(|pid| Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
-        .sum::<Result<_, Failure>>()?;
-    match descriptors as f64 >= sessions {
-        true => Ok(()),
-        false => Err(format!(
-            "of {sessions} sessions some have ended: relays have {descriptors} descriptors"
-        )
-        .into()),
-    }
+        .sum()
 }
 
 /// All relays together.
