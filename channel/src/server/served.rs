@@ -126,7 +126,7 @@ async fn receive(
     }
 }
 
-/// Asks regularly, soon after the start, and at each `announce`. Stops to ask a relay of an earlier version. A relay that
+/// Asks regularly, soon after the start, and at each `announce`. Stops asking a relay of an earlier version. A relay that
 /// pings knows the question (`knows_here`): an answer that it is unknown comes from another relay then, which may be
 /// upgraded later.
 ///
