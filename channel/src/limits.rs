@@ -219,12 +219,13 @@ pub const HERE_INTERVAL: Duration = Duration::from_secs(10);
 /// waited for the registration, so that it takes no time from them.
 pub const HERE_FIRST: Duration = Duration::from_millis(20);
 
-/// Time after a registration, or after its return, in which questions follow each other by [`HERE_EARLY_INTERVAL`] until
-/// the first OK, and NOT_FOUND moves nothing. A balancer that sends `Register` and `Here` to different relays causes one
-/// registration in this time. Shorter than the shortest [`HERE_INTERVAL`].
+/// Time after a registration, or after its return, in which questions follow each other by [`HERE_EARLY_INTERVAL`]
+/// until the first OK, and NOT_FOUND moves nothing. A balancer that sends `Register` and `Here` to different relays
+/// causes one registration in this time. Shorter than the shortest [`HERE_INTERVAL`].
 pub const HERE_EARLY: Duration = Duration::from_secs(9);
 
-/// See [`HERE_EARLY`]. 10,000 exec-servers whose balancer does not find them cost 10,000 questions a second for so long.
+/// See [`HERE_EARLY`]. 10,000 exec-servers whose balancer does not find them cost 10,000 questions a second for so
+/// long.
 pub const HERE_EARLY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The part of [`HERE_INTERVAL`] by which each interval is longer or shorter, so that exec-servers that registered

@@ -126,13 +126,13 @@ async fn receive(
     }
 }
 
-/// Asks regularly, soon after the start, and at each `announce`. Stops asking a relay of an earlier version. A relay that
-/// pings knows the question (`knows_here`): an answer that it is unknown comes from another relay then, which may be
-/// upgraded later.
+/// Asks regularly, soon after the start, and at each `announce`. Stops asking a relay of an earlier version. A relay
+/// that pings knows the question (`knows_here`): an answer that it is unknown comes from another relay then, which may
+/// be upgraded later.
 ///
 /// The early questions are for a load balancer's table, which stores the relay that answers by OK. For
-/// [`limits::HERE_EARLY`] NOT_FOUND moves nothing: a balancer that sends `Register` and `Here` to different relays would
-/// otherwise cause registrations without a pause.
+/// [`limits::HERE_EARLY`] NOT_FOUND moves nothing: a balancer that sends `Register` and `Here` to different relays
+/// would otherwise cause registrations without a pause.
 async fn ask(
     mut here: HereClient,
     mut jitter: Jitter,
