@@ -124,6 +124,9 @@ pub(crate) const METRICS_CONNECTIONS: usize = 16;
 /// below Prometheus's own 10 s, so that a scrape that waits for a place still succeeds.
 pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Longest request to `--metrics`. A scraper's headers have some hundred bytes; hyper's own limit is 400 KiB.
+pub(crate) const METRICS_REQUEST_BYTES: usize = 16 * 1024;
+
 /// Pause after `--metrics` could not accept a connection, which fails for as long as descriptors are short.
 pub(crate) const METRICS_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

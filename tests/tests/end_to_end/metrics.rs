@@ -115,6 +115,7 @@ fn the_page_is_open_metrics_and_other_requests_are_refused() {
         ("GET /", "404 "),
         ("POST /metrics", "405 "),
         ("nonsense", "400 "),
+        (&format!("GET /metrics?{}", "x".repeat(20_000)), "4"),
     ] {
         let answer = request(&endpoint, line);
         assert!(

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::metrics::RelayMetrics;
 use crate::error::CliError;
-use crate::limits::{METRICS_ACCEPT_PAUSE, METRICS_CONNECTIONS, METRICS_TIMEOUT};
+use crate::limits::{METRICS_ACCEPT_PAUSE, METRICS_CONNECTIONS, METRICS_REQUEST_BYTES, METRICS_TIMEOUT};
 
 const PATH: &str = "/metrics";
 
@@ -76,6 +76,7 @@ async fn answer_one(stream: TcpStream, metrics: &RelayMetrics) -> hyper::Result<
     let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, metrics)));
     http1::Builder::new()
         .keep_alive(false)
+        .max_buf_size(METRICS_REQUEST_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .await
 }
