@@ -14,17 +14,12 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::limits::START_POLL;
 
-/// Starts this many relays, each with so many threads, and this many HAProxy processes in front of them. For
+/// Starts this many relays of one thread, and this many HAProxy processes in front of them. For
 /// [`Stack::start_over`](baton_support::process::Stack::start_over): `beside` ends with the HAProxy processes.
 ///
 /// # Errors
 /// [`StackError`]; also if HAProxy is not installed.
-pub fn start(
-    relays: usize,
-    threads: usize,
-    balancers: usize,
-    directory: &Path,
-) -> Result<Relays, StackError> {
+pub fn start(relays: usize, balancers: usize, directory: &Path) -> Result<Relays, StackError> {
     let front = free_port()?;
     let mut started = Vec::new();
     let mut addresses = Vec::new();
@@ -37,12 +32,7 @@ pub fn start(
             "--proxy-protocol",
             "127.0.0.1",
         ]);
-        command.args([
-            "--authority",
-            &front.to_string(),
-            "--threads",
-            &threads.to_string(),
-        ]);
+        command.args(["--authority", &front.to_string(), "--threads", "1"]);
         // Everything here comes from one address, which may use half.
         command.args(["--memory", "4GiB"]);
         command.env("XDG_STATE_HOME", directory);

@@ -31,7 +31,7 @@ impl Baton {
     /// Starts this many HAProxy processes, relays of one thread behind them, an exec-server and a client, without
     /// tracing.
     pub(crate) fn start_fleet(relays: usize, balancers: usize) -> Result<Self, Failure> {
-        let stack = Stack::start_over(|directory| fleet::start(relays, 1, balancers, directory))?;
+        let stack = Stack::start_over(|directory| fleet::start(relays, balancers, directory))?;
         let client = client(&stack, stack.ticket())?;
         Ok(Self { stack, client })
     }
